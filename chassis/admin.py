@@ -1,0 +1,80 @@
+"""The admin port: /metrics for Prometheus, /healthz (the event loop turns) and /readyz (the process can take work)."""
+
+import asyncio
+import concurrent.futures
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+Failing = Callable[[], Awaitable[dict[str, str]]]
+
+
+class PortTaken(Exception):
+    """The admin port is in use by another process; set ADMIN_PORT to a free one."""
+
+
+class AdminServer:
+    """Answers in a thread of its own, so that a stuck event loop is told apart from a dead process."""
+
+    def __init__(self, host: str, port: int, loop: asyncio.AbstractEventLoop, failing: Failing) -> None:
+        async def alive() -> dict[str, str]:
+            return {}
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 5
+
+            def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest())
+                elif self.path in ("/healthz", "/readyz"):
+                    failed = self._ask(alive if self.path == "/healthz" else failing)
+                    status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
+                    body = {"status": "failing" if failed else "ok", "failing": failed}
+                    self._answer(status, "application/json", json.dumps(body).encode())
+                else:
+                    self.send_error(HTTPStatus.NOT_FOUND)
+
+            def _ask(self, question: Failing) -> dict[str, str]:
+                async def ask() -> dict[str, str]:
+                    return await question()
+
+                answer = asyncio.run_coroutine_threadsafe(ask(), loop)
+                try:
+                    return answer.result(timeout=3)
+                except concurrent.futures.TimeoutError:
+                    answer.cancel()
+                    return {"event loop": "no answer within 3 s"}
+
+            def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Probes and scrapes are not worth a line each."""
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise PortTaken(f"ADMIN_PORT {port} on {host}: {error.strerror}") from error
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, name="admin", daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def serve(host: str, port: int, loop: asyncio.AbstractEventLoop, failing: Failing) -> AdminServer:
+    """Serve the admin port until `close()`.
+
+    Raises:
+        PortTaken: somebody else listens there.
+    """
+    return AdminServer(host, port, loop, failing)

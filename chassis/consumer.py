@@ -1,0 +1,315 @@
+"""Applies events exactly once in effect: inbox row and handler share a transaction, the offset follows the commit.
+
+what waits ─▶ one transaction for all of it ─▶ commit ─▶ offsets
+                 └ one fails ─▶ roll back, then each alone ─▶ bounded retries ─▶ dead letter
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.trace import Span, SpanKind, use_span
+
+from chassis import inbox, kafka, logs, messages, telemetry
+from chassis.database import Database, Transaction, is_transient
+from chassis.dead_letters import DeadLetters
+from chassis.messages import Envelope, Poison
+from chassis.router import Subscription
+
+log = logs.get(__name__)
+
+Record = ConsumerRecord[bytes, bytes]
+
+POLL_SECONDS = 0.5
+# Offsets only save work after a restart: the inbox knows what was applied. They are not worth a round trip a message.
+COMMIT_INTERVAL_SECONDS = 1.0
+RETRY_SECONDS_MAX = 2.0
+REVOKE_SECONDS_MAX = 20.0
+
+_HANDLED = telemetry.meter.create_counter(
+    "shop.inbox.messages", description="Messages that a group applied or knew already."
+)
+_DURATION = telemetry.meter.create_histogram(
+    "messaging.process.duration", unit="s", description="How long a batch of messages took, by group."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message in hand: as Kafka brought it and as it reads."""
+
+    record: Record
+    envelope: Envelope
+
+
+class Consumer:
+    """One consumer group's member: feeds a subscription's handlers, in order within each key."""
+
+    def __init__(
+        self,
+        database: Database,
+        client: AIOKafkaConsumer,
+        subscription: Subscription,
+        dead_letters: DeadLetters,
+        *,
+        stopping: asyncio.Event,
+        batch_max: int = 50,
+        attempts_max: int = 5,
+        trace_async: str = "parent",
+    ) -> None:
+        self._database, self._client, self._subscription = database, client, subscription
+        self._dead_letters, self._stopping = dead_letters, stopping
+        self._batch_max, self._attempts_max, self._trace_async = batch_max, attempts_max, trace_async
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._done: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._committed_at = 0.0
+        self._last_error: Exception = RuntimeError()
+        telemetry.meter.create_observable_gauge(
+            "shop.consumer.lag",
+            callbacks=[self._lag],
+            description="Messages on Kafka that the group has not applied, by topic and partition.",
+        )
+
+    async def run(self) -> None:
+        """Consume until the process is to stop; what is in hand is finished first."""
+        self._client.subscribe(self._subscription.topics, listener=_Rebalance(self))
+        if not await kafka.start(self._client.start, self._subscription.group, self._stopping):
+            return
+        try:
+            while not self._stopping.is_set():
+                await self._turn()
+        except kafka.Stopped:
+            log.info("stopped with messages in hand; they come again", group=self._subscription.group)
+        finally:
+            await self.commit()
+            await self._client.stop()
+            await self._dead_letters.close()
+
+    async def _turn(self) -> None:
+        fetched = await self._client.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=self._batch_max * 4)
+        self._idle.clear()
+        try:
+            for batch in batches(fetched.values(), self._batch_max):
+                await self._apply(batch)
+                if self._stopping.is_set():
+                    break
+        finally:
+            self._idle.set()
+        if time.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
+            await self.commit()
+
+    async def settle(self) -> None:
+        """Wait, bounded, for the batch in hand, and commit: called before partitions move to another member."""
+        if not await kafka.wait(self._idle, REVOKE_SECONDS_MAX):
+            log.warning("partitions move while a handler still works", group=self._subscription.group)
+        await self.commit()
+        self._done.clear()
+
+    async def commit(self) -> None:
+        """Commit the offsets of what is applied. A failure costs repeated deliveries, nothing else."""
+        self._committed_at = time.monotonic()
+        assigned = self._client.assignment()
+        offsets = {partition: offset for partition, offset in self._done.items() if partition in assigned}
+        if not offsets:
+            return
+        try:
+            await self._client.commit(offsets)
+        except (CommitFailedError, IllegalStateError, KafkaError) as error:
+            log.warning("offsets not committed", group=self._subscription.group, error=repr(error))
+        else:
+            self._done.clear()
+
+    async def _apply(self, batch: Sequence[Record]) -> None:
+        """Apply a batch, whatever it takes; returns when each message is applied, known already, or dead."""
+        deliveries: list[Delivery] = []
+        for record in batch:
+            try:
+                envelope = messages.parse(record.headers, record.value)
+                if not self._subscription.ignores(envelope):
+                    self._subscription.route(envelope)
+                    deliveries.append(Delivery(record, envelope))
+            except Poison as poison:
+                await self._dead_letters.bury(record, self._subscription.group, str(poison))
+        # Every transaction locks aggregates in the same order, so two batches cannot wait for each other in a circle.
+        deliveries.sort(key=lambda delivery: delivery.envelope.subject)
+        if deliveries and not await self._attempt(deliveries):
+            for delivery in deliveries:
+                await self._alone(delivery)
+        for record in batch:
+            partition = TopicPartition(record.topic, record.partition)
+            self._done[partition] = self._positions[partition] = record.offset + 1
+
+    async def _alone(self, delivery: Delivery) -> None:
+        for attempt in range(1, self._attempts_max + 1):
+            if await self._attempt([delivery]):
+                return
+            pause = random.uniform(0, min(RETRY_SECONDS_MAX, 0.05 * 2**attempt))  # noqa: S311 - jitter
+            if attempt < self._attempts_max and await kafka.wait(self._stopping, pause):
+                raise kafka.Stopped
+        error = self._last_error
+        with telemetry.span(
+            f"process {delivery.record.topic}", SpanKind.CONSUMER, self._attributes(delivery), self._parent(delivery)
+        ) as span:
+            telemetry.fail(span, error)
+        await self._dead_letters.bury(delivery.record, self._subscription.group, f"{type(error).__name__}: {error}")
+
+    async def _attempt(self, deliveries: Sequence[Delivery]) -> bool:
+        """Apply in one transaction; False if a handler failed. Again without end while the database does not answer."""
+        pause = 0.1
+        while True:
+            try:
+                await self._transaction(deliveries)
+            except Exception as error:
+                if not is_transient(error):
+                    self._last_error = error
+                    log.warning(
+                        "handler failed",
+                        group=self._subscription.group,
+                        messages=len(deliveries),
+                        exc_info=error if len(deliveries) == 1 else None,
+                    )
+                    return False
+                log.warning(
+                    "the database does not answer; trying again", group=self._subscription.group, error=repr(error)
+                )
+            else:
+                return True
+            await self._hold_on(pause)
+            pause = min(2 * pause, RETRY_SECONDS_MAX)
+
+    async def _hold_on(self, seconds: float) -> None:
+        """Stay a member of the group while waiting: poll, with everything paused."""
+        if await kafka.wait(self._stopping, seconds):
+            raise kafka.Stopped
+        assigned = self._client.assignment()
+        self._client.pause(*assigned)
+        await self._client.getmany(timeout_ms=0)
+        self._client.resume(*assigned)
+
+    async def _transaction(self, deliveries: Sequence[Delivery]) -> None:
+        began = time.perf_counter()
+        topics = sorted({delivery.record.topic for delivery in deliveries})
+        created = [link for delivery in deliveries for link in telemetry.link(delivery.envelope.trace)]
+        poll = telemetry.start_span(
+            f"poll {' '.join(topics)}",
+            SpanKind.CLIENT,
+            {
+                "messaging.system": "kafka",
+                "messaging.operation.name": "poll",
+                "messaging.operation.type": "receive",
+                "messaging.consumer.group.name": self._subscription.group,
+                "messaging.batch.message_count": len(deliveries),
+            },
+            Context(),
+            created,
+        )
+        spans = [self._process_span(delivery, poll) for delivery in deliveries]
+        # Alone, a message's trace tells everything; a statement that serves several orders belongs to the batch's.
+        alone = len(deliveries) == 1
+        with (
+            use_span(
+                spans[0] if alone else poll, end_on_exit=False, record_exception=False, set_status_on_exception=False
+            ),
+            telemetry.about_order(deliveries[0].envelope.subject if alone else ""),
+        ):
+            async with self._database.transaction() as transaction:
+                new = await inbox.note(
+                    transaction, self._subscription.group, [delivery.envelope.id for delivery in deliveries]
+                )
+                for delivery, span in zip(deliveries, spans, strict=True):
+                    outcome = "applied" if delivery.envelope.id in new else "duplicate"
+                    span.set_attribute("shop.inbox.outcome", outcome)
+                    if outcome == "applied":
+                        await self._handle(transaction, delivery, span)
+        for span in (*spans, poll):
+            span.end()
+        _DURATION.record(time.perf_counter() - began, {"messaging.consumer.group.name": self._subscription.group})
+        for delivery in deliveries:
+            outcome = "applied" if delivery.envelope.id in new else "duplicate"
+            _HANDLED.add(1, {"group": self._subscription.group, "outcome": outcome})
+
+    async def _handle(self, transaction: Transaction, delivery: Delivery, span: Span) -> None:
+        event, handler = self._subscription.route(delivery.envelope)
+        with ExitStack() as stack:
+            stack.enter_context(telemetry.about_order(delivery.envelope.subject))
+            stack.enter_context(
+                use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
+            )
+            await handler(transaction, event, delivery.envelope)
+
+    def _process_span(self, delivery: Delivery, poll: Span) -> Span:
+        _, handler = self._subscription.route(delivery.envelope)
+        return telemetry.start_span(
+            f"process {delivery.record.topic}",
+            SpanKind.CONSUMER,
+            {**self._attributes(delivery), **telemetry.code(handler)},
+            self._parent(delivery),
+            [*telemetry.link(delivery.envelope.trace), telemetry.Link(poll.get_span_context())],
+        )
+
+    def _parent(self, delivery: Delivery) -> Context:
+        return telemetry.restore(delivery.envelope.trace) if self._trace_async == "parent" else Context()
+
+    def _attributes(self, delivery: Delivery) -> dict[str, str | int]:
+        record, envelope = delivery.record, delivery.envelope
+        return {
+            "messaging.system": "kafka",
+            "messaging.destination.name": record.topic,
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.consumer.group.name": self._subscription.group,
+            "messaging.message.id": str(envelope.id),
+            "messaging.kafka.message.key": envelope.subject,
+            "messaging.kafka.offset": record.offset,
+            "shop.order.id": envelope.subject,
+            "shop.event.type": envelope.type,
+            "shop.event.sequence": envelope.sequence,
+        }
+
+    def _lag(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for partition in self._client.assignment():
+            highwater, position = self._client.highwater(partition), self._positions.get(partition)
+            if highwater is not None and position is not None:
+                labels = {"topic": partition.topic, "partition": partition.partition, "group": self._subscription.group}
+                yield Observation(max(0, highwater - position), labels)
+
+
+def batches(fetched: Iterable[Sequence[Record]], batch_max: int) -> Iterable[list[Record]]:
+    """Cut what was fetched into batches: in order within each partition, no key twice in one batch."""
+    waiting = [deque(records) for records in fetched if records]
+    while waiting:
+        batch: list[Record] = []
+        keys: set[bytes | None] = set()
+        for records in waiting:
+            while records and len(batch) < batch_max and records[0].key not in keys:
+                keys.add(records[0].key)
+                batch.append(records.popleft())
+        waiting = [records for records in waiting if records]
+        yield batch
+
+
+class _Rebalance(ConsumerRebalanceListener):
+    def __init__(self, member: Consumer) -> None:
+        self._member = member
+
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride] - may be a coroutine
+        self, revoked: Collection[TopicPartition]
+    ) -> None:
+        if revoked:
+            await self._member.settle()
+
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride] - may be a coroutine
+        self, assigned: Collection[TopicPartition]
+    ) -> None:
+        log.info("partitions assigned", partitions=sorted(f"{part.topic}/{part.partition}" for part in assigned))

@@ -1,0 +1,119 @@
+"""Dead letter channel: where a message goes that can never be handled, so that the next one can; and the way back.
+
+inventory.events ─ poison ─▶ inventory.events.dead ─ redrive, under the same event id ─▶ inventory.events
+"""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from chassis import kafka, logs, telemetry
+
+log = logs.get(__name__)
+
+SUFFIX = ".dead"
+PREFIX = "dead_"
+
+_DEAD = telemetry.meter.create_counter("shop.dead_letters", description="Messages given up, by topic and group.")
+
+
+class DeadLetters:
+    """Writes to the dead letter topics; connects when the first message dies."""
+
+    def __init__(self, producer: AIOKafkaProducer, stopping: asyncio.Event) -> None:
+        self._producer, self._stopping, self._started = producer, stopping, False
+
+    async def bury(self, record: ConsumerRecord[bytes, bytes], group: str, reason: str) -> None:
+        """Copy the record to its dead letter topic; returns once Kafka has it.
+
+        Raises:
+            Stopped: the process is to stop and the broker still does not answer; the offset must not be committed.
+        """
+        died = {
+            "reason": reason[:1000],
+            "topic": record.topic,
+            "partition": str(record.partition),
+            "offset": str(record.offset),
+            "group": group,
+            "time": datetime.now(UTC).isoformat(),
+        }
+        headers = [*_original(record.headers), *((PREFIX + name, value.encode()) for name, value in died.items())]
+        while True:
+            try:
+                if not self._started:
+                    await self._producer.start()
+                    self._started = True
+                await self._producer.send_and_wait(record.topic + SUFFIX, record.value, key=record.key, headers=headers)
+            except (KafkaError, OSError) as error:
+                log.warning("a dead letter waits: the broker does not answer", topic=record.topic, error=repr(error))
+                if await kafka.wait(self._stopping, 1.0):
+                    raise kafka.Stopped from error
+            else:
+                break
+        _DEAD.add(1, {"topic": record.topic, "group": group})
+        log.error("message is dead", topic=record.topic, offset=record.offset, group=group, reason=reason)
+
+    async def close(self) -> None:
+        await self._producer.stop()
+
+
+def _original(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    return [(name, value) for name, value in headers if not name.startswith(PREFIX)]
+
+
+async def redrive(bootstrap_servers: str, topic: str, *, idle_seconds: float = 3.0) -> int:
+    """Send the dead letters of `topic` back to it, with the headers they first had; returns how many.
+
+    Groups that have handled a message know it by its id and pass over it. What dies meanwhile is left for the next
+    time. Ends early when nothing came for `idle_seconds`.
+    """
+    source = AIOKafkaConsumer(
+        topic + SUFFIX,
+        bootstrap_servers=bootstrap_servers,
+        group_id=f"{topic}{SUFFIX}.redrive",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    target = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True)
+    sent = 0
+    await source.start()
+    try:
+        await target.start()
+        try:
+            # A message that still cannot be handled comes back here; without an end it would go round for ever.
+            ends = await source.end_offsets(source.assignment())
+            while any([await source.position(partition) < end for partition, end in ends.items()]):
+                batches = await source.getmany(timeout_ms=int(idle_seconds * 1000), max_records=100)
+                if not batches:
+                    break
+                for partition, records in batches.items():
+                    for record in records:
+                        if record.offset < ends[partition]:
+                            headers = _original(record.headers)
+                            await target.send_and_wait(topic, record.value, key=record.key, headers=headers)
+                            await source.commit({partition: record.offset + 1})
+                            sent += 1
+        finally:
+            await target.stop()
+    finally:
+        await source.stop()
+    return sent
+
+
+def main() -> None:
+    """`python -m chassis.dead_letters redrive TOPIC`."""
+    parser = argparse.ArgumentParser(prog="python -m chassis.dead_letters", description=redrive.__doc__)
+    parser.add_argument("action", choices=["redrive"])
+    parser.add_argument("topic", help="the original topic, such as inventory.events")
+    parser.add_argument("--bootstrap-servers", default="127.0.0.1:9092", help="host:port (default: %(default)s)")
+    arguments = parser.parse_args()
+    sent = asyncio.run(redrive(arguments.bootstrap_servers, arguments.topic))
+    print(f"{sent} dead letters sent back to {arguments.topic}")  # noqa: T201 - the answer of a command
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Refusals: what the domain says no to, in words every transport can carry.
+
+Everything else that is raised is a fault: the transaction rolls back and whoever began the work decides about a retry.
+"""
+
+from dataclasses import dataclass
+
+
+class Refusal(Exception):
+    """The request cannot be carried out as it stands; repeating it unchanged gets the same answer."""
+
+    reason = "REFUSED"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class NotFound(Refusal):
+    """Nothing is stored under that name."""
+
+    reason = "NOT_FOUND"
+
+
+class Invalid(Refusal):
+    """A field of the request has a value that cannot be used; `field` names it."""
+
+    reason = "INVALID"
+
+
+class WrongState(Refusal):
+    """What the request is about exists, but its state does not allow it."""
+
+    reason = "WRONG_STATE"
+
+
+class KeyReused(Refusal):
+    """The idempotency key belongs to an earlier request with other content."""
+
+    reason = "IDEMPOTENCY_KEY_REUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken validation rule: the field's path in proto names, what it must be, and the rule's id."""
+
+    field: str
+    description: str
+    rule: str
+
+
+class Invalids(Invalid):
+    """A request breaks validation rules; `violations` lists every one."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in violations))
+        self.violations = violations

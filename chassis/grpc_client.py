@@ -1,0 +1,160 @@
+"""gRPC channels: deadlines that shrink on the way, balancing over healthy replicas, bounded retries, CLIENT spans."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+import grpc.aio
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, use_span
+
+from chassis import telemetry
+
+# The monotonic time at which the caller of the work in hand stops waiting.
+deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+DEFAULT_DEADLINE_SECONDS = 5.0
+
+
+def connect(address: str, *, retries: bool = True) -> grpc.aio.Channel:
+    """A channel to every replica behind `address`.
+
+    Args:
+        address: a gRPC target, such as `127.0.0.1:50051` or `dns:///order:50051`.
+        retries: retry calls that found nobody (UNAVAILABLE), at most twice. Off where the caller retries by itself:
+            two layers of retries multiply.
+    """
+    config: dict[str, Any] = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": ""},
+    }
+    if retries:
+        config["methodConfig"] = [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.5s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+        config["retryThrottling"] = {"maxTokens": 100, "tokenRatio": 0.1}
+    options = [
+        ("grpc.service_config", json.dumps(config)),
+        ("grpc.enable_retries", int(retries)),
+        # A lost replica is tried again soon: the default backs off to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.keepalive_time_ms", 30_000),
+    ]
+    return grpc.aio.insecure_channel(address, options=options, interceptors=[UnaryClient(), StreamClient()])
+
+
+def remaining_seconds(wanted: float | None) -> float:
+    """What is left of the caller's patience, at most `wanted` (5 s by default)."""
+    seconds = DEFAULT_DEADLINE_SECONDS if wanted is None else wanted
+    ends_at = deadline.get()
+    return seconds if ends_at is None else min(seconds, max(0.0, ends_at - time.monotonic()))
+
+
+def _start(method: str, metadata: Any) -> tuple[Span, grpc.aio.Metadata]:
+    name = method.lstrip("/")
+    started = telemetry.start_span(name, SpanKind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name})
+    sent = grpc.aio.Metadata(*(metadata or ()))
+    stored = telemetry.store(started)
+    if stored.traceparent:
+        sent.add("traceparent", stored.traceparent)
+    if stored.tracestate:
+        sent.add("tracestate", stored.tracestate)
+    return started, sent
+
+
+def _details(
+    given: grpc.aio.ClientCallDetails, timeout: float | None, metadata: grpc.aio.Metadata
+) -> grpc.aio.ClientCallDetails:
+    return grpc.aio.ClientCallDetails(given.method, timeout, metadata, given.credentials, given.wait_for_ready)
+
+
+def _end(started: Span, code: grpc.StatusCode, details: str | None = None) -> None:
+    started.set_attribute("rpc.status_code", code.name)
+    if code is not grpc.StatusCode.OK:
+        started.set_attribute("error.type", code.name)
+        started.set_status(Status(StatusCode.ERROR, (details or "")[:200]))
+    started.end()
+
+
+class UnaryClient(grpc.aio.UnaryUnaryClientInterceptor):
+    """One CLIENT span for each call, ended when the call has ended, however it did."""
+
+    async def intercept_unary_unary(
+        self,
+        continuation: Callable[..., Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        method = _text(client_call_details.method)
+        if method.startswith("/grpc."):
+            # Health is asked all the time; servers do not trace it either.
+            return await continuation(client_call_details, request)
+        started, metadata = _start(method, client_call_details.metadata)
+        timeout = remaining_seconds(client_call_details.timeout)
+        if timeout <= 0:
+            # On the wire a deadline is rounded up: the server would begin what nobody waits for.
+            too_late = grpc.StatusCode.DEADLINE_EXCEEDED
+            _end(started, too_late)
+            raise grpc.aio.AioRpcError(
+                too_late, grpc.aio.Metadata(), grpc.aio.Metadata(), "the deadline had passed before the call"
+            )
+        details = _details(client_call_details, timeout, metadata)
+        call: Any = None
+        try:
+            with use_span(started, end_on_exit=False, record_exception=False, set_status_on_exception=False):
+                call = await continuation(details, request)
+            code = await call.code()
+            if code is grpc.StatusCode.OK and (order_id := getattr(await call, "order_id", "")):
+                started.set_attribute(telemetry.ORDER_ID, order_id)
+        except asyncio.CancelledError:
+            # Who stops waiting for a status does not end the call: the server would work on until the deadline.
+            if call is not None:
+                call.cancel()
+            _end(started, grpc.StatusCode.CANCELLED)
+            raise
+        _end(started, code, None if code is grpc.StatusCode.OK else await call.details())
+        return call
+
+
+class StreamClient(grpc.aio.UnaryStreamClientInterceptor):
+    """One CLIENT span for each server stream, from the call to its end, also when the reader leaves early."""
+
+    def __init__(self) -> None:
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def intercept_unary_stream(
+        self,
+        continuation: Callable[..., Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request: Any,
+    ) -> Any:
+        started, metadata = _start(_text(client_call_details.method), client_call_details.metadata)
+        call = await continuation(_details(client_call_details, client_call_details.timeout, metadata), request)
+
+        async def end() -> None:
+            _end(started, await call.code())
+
+        def ended(_call: Any) -> None:
+            ending = asyncio.get_running_loop().create_task(end())
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+        call.add_done_callback(ended)
+        return call
+
+
+def _text(method: str | bytes) -> str:
+    return method.decode() if isinstance(method, bytes) else method

@@ -1,0 +1,277 @@
+"""gRPC servers: what every RPC gets before and after its servicer sees it.
+
+call ─▶ SERVER span ─▶ deadline ─▶ validation (protovalidate) ─▶ servicer ─▶ refusals and faults become a status
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import protovalidate
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+from opentelemetry.context import attach
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+
+from chassis import database, errors, logs, telemetry
+from chassis.grpc_client import deadline
+from chassis.telemetry import ORDER_ID, TraceContext
+
+log = logs.get(__name__)
+
+_CODES: dict[type[errors.Refusal], grpc.StatusCode] = {
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.Invalid: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Invalids: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.WrongState: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.KeyReused: grpc.StatusCode.ALREADY_EXISTS,
+    errors.Refusal: grpc.StatusCode.FAILED_PRECONDITION,
+}
+# A server at fault, as against a caller who asked for something impossible (semantic conventions for gRPC servers).
+_SERVER_FAULTS = {
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+}
+_RPC_DURATION = telemetry.meter.create_histogram(
+    "rpc.server.call.duration", unit="s", description="How long RPCs take, by method and status."
+)
+
+
+class PortTaken(Exception):
+    """The gRPC port is in use by another process; set GRPC_PORT to a free one."""
+
+
+class Interceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler of the shop's own services once."""
+
+    def __init__(self, deadline_seconds: float) -> None:
+        self._deadline_seconds = deadline_seconds
+        self._validator = protovalidate.Validator()
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            # Health and reflection are the chassis' own and are asked all the time.
+            if handler is None or method.startswith("/grpc."):
+                return handler
+            wrapped = self._wrapped[method] = self._wrap(method.lstrip("/"), handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        if handler.response_streaming:
+            stream = handler.unary_stream
+
+            async def unary_stream(request: Message, context: Any) -> AsyncIterator[Message]:
+                call = Call(method, request, context)
+                try:
+                    await call.check(self._validator)
+                    async for response in stream(request, context):
+                        yield response
+                except BaseException as error:
+                    await call.failed(error)
+                    raise
+                finally:
+                    call.end()
+
+            return grpc.unary_stream_rpc_method_handler(
+                unary_stream, handler.request_deserializer, handler.response_serializer
+            )
+        unary = handler.unary_unary
+
+        async def unary_unary(request: Message, context: Any) -> Message:
+            call = Call(method, request, context)
+            try:
+                call.limit(self._deadline_seconds)
+                await call.check(self._validator)
+                response = await unary(request, context)
+                call.answered(response)
+            except BaseException as error:
+                await call.failed(error)
+                raise
+            else:
+                return response
+            finally:
+                call.end()
+
+        return grpc.unary_unary_rpc_method_handler(
+            unary_unary, handler.request_deserializer, handler.response_serializer
+        )
+
+
+class Call:
+    """One RPC on its way through the server.
+
+    grpc.aio runs each RPC in a task, hence in a context of its own: what is set here needs no undoing.
+    """
+
+    def __init__(self, method: str, request: Message, context: Any) -> None:
+        self._method, self._request, self._context = method, request, context
+        self._began = time.perf_counter()
+        self._code = grpc.StatusCode.OK
+        sent = {key: value for key, value in context.invocation_metadata() or () if key.startswith("trace")}
+        telemetry.concerns(getattr(request, "order_id", ""))
+        self._span = telemetry.start_span(
+            method,
+            SpanKind.SERVER,
+            {"rpc.system.name": "grpc", "rpc.method": method},
+            telemetry.restore(TraceContext(sent.get("traceparent", ""), sent.get("tracestate", ""))),
+        )
+        attach(set_span_in_context(self._span))
+
+    def limit(self, seconds_max: float) -> None:
+        """Set the deadline that the calls made for this one inherit."""
+        left = self._context.time_remaining()
+        deadline.set(time.monotonic() + (seconds_max if left is None else min(left, seconds_max)))
+
+    async def check(self, validator: protovalidate.Validator) -> None:
+        """Drop what comes too late; refuse what breaks a rule of its proto."""
+        left = self._context.time_remaining()
+        if left is not None and left <= 0:
+            self._code = grpc.StatusCode.DEADLINE_EXCEEDED
+            await self._context.abort(self._code, "the deadline had passed before the work began")
+        violations = validator.collect_violations(self._request)
+        if violations:
+            raise errors.Invalids(
+                [errors.Violation(_path(found), found.proto.message, found.proto.rule_id) for found in violations]
+            )
+
+    def answered(self, response: Message) -> None:
+        """Note what only the answer knows."""
+        if order_id := getattr(response, "order_id", ""):
+            self._span.set_attribute(ORDER_ID, order_id)
+
+    async def failed(self, error: BaseException) -> None:
+        """Turn what was raised into a status: a refusal with its details, a fault without its innards."""
+        if isinstance(error, errors.Refusal):
+            self._code = _code(error)
+            await self._context.abort_with_status(rpc_status.to_status(_rich_status(self._code, error)))
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            self._code = grpc.StatusCode.CANCELLED
+        elif not isinstance(error, grpc.aio.AbortError):
+            transient = database.is_transient(error)
+            self._code = grpc.StatusCode.UNAVAILABLE if transient else grpc.StatusCode.INTERNAL
+            log.error("rpc failed", method=self._method, error=repr(error), exc_info=None if transient else error)
+            await self._context.abort(
+                self._code, "the database does not answer; try again" if transient else "internal"
+            )
+
+    def end(self) -> None:
+        """End the span and record the duration."""
+        self._span.set_attribute("rpc.status_code", self._code.name)
+        if self._code in _SERVER_FAULTS:
+            self._span.set_attribute("error.type", self._code.name)
+            self._span.set_status(Status(StatusCode.ERROR))
+        self._span.end()
+        _RPC_DURATION.record(
+            time.perf_counter() - self._began, {"rpc.method": self._method, "rpc.status_code": self._code.name}
+        )
+
+
+def _code(refusal: errors.Refusal) -> grpc.StatusCode:
+    return next(_CODES[kind] for kind in type(refusal).__mro__ if kind in _CODES)
+
+
+def _path(violation: protovalidate.Violation) -> str:
+    """The field of a violation as a path in proto names, such as `lines[0].quantity`."""
+    path = ""
+    for element in violation.proto.field.elements if violation.proto.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        if element.subscript is not None and element.subscript.field == "index":
+            path += f"[{element.subscript.value}]"
+    return path
+
+
+def _rich_status(code: grpc.StatusCode, refusal: errors.Refusal) -> status_pb2.Status:
+    violations = refusal.violations if isinstance(refusal, errors.Invalids) else []
+    if refusal.field:
+        violations = [errors.Violation(refusal.field, refusal.message, refusal.reason.lower())]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain="shop")]
+    if violations:
+        details.append(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(
+                        field=violation.field, description=violation.description, reason=violation.rule
+                    )
+                    for violation in violations
+                ]
+            )
+        )
+    status = status_pb2.Status(code=code.value[0], message=refusal.message)
+    for detail in details:
+        status.details.append(_packed(detail))
+    return status
+
+
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed
+
+
+class Server:
+    """A gRPC server with health and reflection, that ends without dropping a call in hand."""
+
+    def __init__(self, host: str, port: int, *, deadline_seconds: float = 5.0, grace_seconds: float = 10.0) -> None:
+        self._address, self._grace_seconds = f"{host}:{port}", grace_seconds
+        self._health = HealthServicer()
+        self._serving = False
+        self.grpc = grpc.aio.server(
+            interceptors=[Interceptor(deadline_seconds)],
+            options=[
+                # One process must not take a port another one serves; the default would share it silently.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", 256 * 1024),
+                # Clients come back to find new replicas. No grace is set, so a stream in hand may outlive its time.
+                ("grpc.max_connection_age_ms", 30_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ],
+        )
+
+    async def serving(self) -> None:
+        """Raises ConnectionError unless calls are taken."""
+        if not self._serving:
+            raise ConnectionError("gRPC is not being served yet")
+
+    async def run(self, stopping: asyncio.Event, *service_names: str) -> None:
+        """Serve until `stopping` is set, then let the calls in hand end, as long as the grace allows.
+
+        Raises:
+            PortTaken: somebody else listens there.
+        """
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        reflection.enable_server_reflection(
+            (*service_names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME),
+            self.grpc,
+        )
+        try:
+            self.grpc.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise PortTaken(f"GRPC_PORT: {self._address} is taken") from error
+        await self.grpc.start()
+        for name in ("", *service_names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._serving = True
+        await stopping.wait()
+        await self._health.enter_graceful_shutdown()
+        await self.grpc.stop(self._grace_seconds)

@@ -1,0 +1,114 @@
+"""The life of a process: settings, telemetry, readiness, the loops it runs, and an orderly end.
+
+SIGTERM ─▶ stopping ─▶ readiness fails, loops finish what is in hand (bounded) ─▶ telemetry is flushed ─▶ exit 0
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from opentelemetry.context import Context, attach
+from pydantic import ValidationError
+
+from chassis import admin, logs, telemetry
+from chassis.settings import ProcessSettings
+
+S = TypeVar("S", bound=ProcessSettings)
+Check = Callable[[], Awaitable[object]]
+Loop = Callable[[], Awaitable[None]]
+
+log = logs.get(__name__)
+
+
+class ProcessFailed(Exception):
+    """A loop of the process ended although nobody asked it to."""
+
+
+class Process:
+    """What the parts of one process share: the wish to stop, and whether it is ready."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        self.stopping = asyncio.Event()
+        self._grace_seconds = grace_seconds
+        self._checks: dict[str, Check] = {}
+
+    def ready_when(self, name: str, check: Check) -> None:
+        """The process is ready only while `check()` does not raise."""
+        self._checks[name] = check
+
+    async def failing(self) -> dict[str, str]:
+        """The checks that fail now, each with its reason; empty when the process is ready."""
+        if self.stopping.is_set():
+            return {"process": "stopping"}
+        failed: dict[str, str] = {}
+        for name, check in self._checks.items():
+            try:
+                async with asyncio.timeout(2):
+                    await check()
+            except Exception as error:  # noqa: BLE001 - whatever a check raises is the reason it fails
+                failed[name] = f"{type(error).__name__}: {error}"[:200]
+        return failed
+
+    async def supervise(self, **loops: Loop) -> None:
+        """Run the loops until the process is to stop; then wait for them, as long as the grace allows.
+
+        Raises:
+            ProcessFailed: a loop ended or raised before it was asked to stop. The others are stopped too.
+        """
+        tasks = [asyncio.create_task(_with_empty_context(loop), name=name) for name, loop in loops.items()]
+        stop = asyncio.create_task(self.stopping.wait())
+        done, _ = await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)
+        # Loops that follow the wish at once are done in the same moment as `stop`.
+        failed = None if self.stopping.is_set() else next(iter(done))
+        self.stopping.set()
+        _, late = await asyncio.wait(tasks, timeout=self._grace_seconds)
+        for task in late:
+            log.warning("cancelled after the grace period", loop=task.get_name())
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for task, result in zip(tasks, results, strict=True):
+            if isinstance(result, Exception):
+                raise ProcessFailed(f"{task.get_name()} failed") from result
+        if failed is not None:
+            raise ProcessFailed(f"{failed.get_name()} ended early")
+
+
+async def _with_empty_context(loop: Loop) -> None:
+    # A task inherits the context it is created in; a loop that lives on must not stamp one trace on all its later work.
+    attach(Context())
+    await loop()
+
+
+def run(service_name: str, settings_type: type[S], main: Callable[[S, Process], Awaitable[None]]) -> None:
+    """Run one process from its environment to its exit code; call it under `if __name__ == "__main__"`.
+
+    Exits 2 when a setting is missing or wrong (one line for each on stderr), 1 when the process fails.
+    """
+    try:
+        settings = settings_type()  # pyright: ignore[reportCallIssue] - the environment is the argument
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"{service_name}: setting {name}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - logs need settings
+        raise SystemExit(2) from None
+    logs.configure(service_name, settings)
+    flush = telemetry.configure(service_name, settings)
+    try:
+        asyncio.run(_main(settings, main))
+    except Exception:
+        log.exception("the process failed")
+        raise SystemExit(1) from None
+    finally:
+        flush()
+
+
+async def _main(settings: S, main: Callable[[S, Process], Awaitable[None]]) -> None:
+    process = Process(settings.shutdown_grace_seconds)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, process.stopping.set)
+    with contextlib.closing(admin.serve(settings.host, settings.admin_port, loop, process.failing)):
+        await main(settings, process)

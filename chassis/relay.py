@@ -1,0 +1,225 @@
+"""Transactional outbox, the delivering half: sends each promised event until Kafka has it.
+
+    take the lease, read each aggregate's lowest unpublished version ─▶ send all, await the acks ─▶ mark, free the lease
+
+No transaction is open during a send. No cursor: a row stays eligible until it is marked, however late it committed.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, get_current_span
+from sqlalchemy import Row
+from uuid_utils.compat import uuid7
+
+from chassis import kafka, logs, messages, outbox, telemetry
+from chassis.database import Database, Sql, outages
+from chassis.messages import Envelope
+from chassis.telemetry import TraceContext
+
+log = logs.get(__name__)
+
+# Another relay's round lasts a few milliseconds; whoever has rows to send looks again this soon.
+BUSY_RETRY_SECONDS = 0.02
+# Longer than a round with an unanswering broker may take, so that a lease runs out only when its holder died.
+LEASE_SECONDS = 8.0
+ACK_TIMEOUT_SECONDS = 5.0
+BATCH_MAX = 500
+
+# The lease row is locked by whoever takes it, for the length of this one statement; SKIP LOCKED lets the others pass.
+# A lock shows the row as it is now, the rest of the statement sees what was committed when it began: fences that differ
+# mean that a round of another relay lay between, and that its events would be sent again.
+_TAKE = Sql(
+    "SELECT outbox",
+    """
+    WITH free AS (
+        SELECT name, fence FROM relay_lease WHERE name = 'outbox' AND (until <= clock_timestamp() OR holder = :holder)
+        FOR UPDATE SKIP LOCKED
+    ), lease AS (
+        UPDATE relay_lease SET holder = :holder, fence = free.fence + 1,
+               until = clock_timestamp() + make_interval(secs => :lease_seconds)
+        FROM free WHERE relay_lease.name = free.name AND relay_lease.fence = free.fence
+          AND EXISTS (SELECT FROM outbox WHERE published_at IS NULL)
+        RETURNING relay_lease.fence
+    )
+    SELECT DISTINCT ON (o.subject) lease.fence, o.*, extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
+    FROM outbox o, lease
+    WHERE o.published_at IS NULL
+    ORDER BY o.subject, o.sequence
+    LIMIT :batch_max
+    """,
+)
+# What was acknowledged is marked whoever holds the lease by now; the lease is freed only by its holder.
+_MARK = Sql(
+    "UPDATE outbox",
+    """
+    WITH marked AS (
+        UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING 1
+    ), freed AS (
+        UPDATE relay_lease SET until = clock_timestamp()
+        WHERE name = 'outbox' AND holder = :holder AND fence = :fence RETURNING 1
+    )
+    SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL AND id <> ALL(CAST(:ids AS uuid[]))) AS more
+    """,
+)
+_WAITING = Sql("SELECT outbox", "SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL) AS waiting")
+_AGE = telemetry.meter.create_histogram(
+    "shop.outbox.age", unit="s", description="How long events waited in the outbox before Kafka had them."
+)
+_PUBLISHED = telemetry.meter.create_counter("shop.outbox.published", description="Events that Kafka acknowledged.")
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One event of a round, between send and acknowledgement."""
+
+    row: Row[Any]
+    span: Span
+    acknowledged: asyncio.Future[Any]
+
+
+class Relay:
+    """Sends one service's outbox. Every replica runs one; the lease lets one of them send at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        producer: AIOKafkaProducer,
+        *,
+        source: str,
+        stopping: asyncio.Event,
+        poll_interval_seconds: float = 1.0,
+    ) -> None:
+        self._database, self._producer, self._source = database, producer, source
+        self._stopping, self._poll_interval_seconds = stopping, poll_interval_seconds
+        self._holder = uuid7()
+        self._wake = asyncio.Event()
+        database.on_commit(outbox.CHANNEL, lambda _key: self._wake.set())
+
+    async def run(self) -> None:
+        """Deliver until the process is to stop."""
+        stop = asyncio.create_task(self._stopping.wait())
+        stop.add_done_callback(lambda _task: self._wake.set())
+        try:
+            if not await kafka.start(self._producer.start, "relay", self._stopping):
+                return
+            while not self._stopping.is_set():
+                pause = await self._drain()
+                await kafka.wait(self._wake, pause)
+                self._wake.clear()
+        finally:
+            stop.cancel()
+            await self._producer.stop()
+
+    async def _drain(self) -> float:
+        """Run rounds while there is something to send; returns how long to wait, at most, for more."""
+        with outages("events wait in the outbox"):
+            try:
+                while not self._stopping.is_set():
+                    more = await self.round()
+                    if more is None:
+                        return BUSY_RETRY_SECONDS
+                    if not more:
+                        break
+            except KafkaError as error:
+                log.warning("events wait in the outbox: the broker does not answer", error=repr(error))
+        return self._poll_interval_seconds
+
+    async def round(self) -> bool | None:
+        """One round. True: more waits. False: nothing waits. None: another relay holds the lease."""
+        async with self._database.single() as once:
+            with telemetry.unrecorded():
+                rows = await once.all(_TAKE, holder=self._holder, lease_seconds=LEASE_SECONDS, batch_max=BATCH_MAX)
+                if not rows:
+                    waiting = await once.first(_WAITING)
+                    return None if waiting is not None and waiting.waiting else False
+        links = [link for row in rows for link in telemetry.link(TraceContext(row.traceparent, row.tracestate))]
+        with telemetry.span(
+            "relay outbox",
+            attributes={"messaging.batch.message_count": len(rows), **telemetry.code(Relay.round)},
+            parent=Context(),
+            links=links,
+        ):
+            sent = await self._send(rows)
+            async with self._database.single() as once:
+                with telemetry.unrecorded():
+                    marked = await once.first(_MARK, ids=sent, holder=self._holder, fence=rows[0].fence)
+        if len(sent) < len(rows):
+            raise KafkaError(f"{len(rows) - len(sent)} of {len(rows)} events were not acknowledged")
+        return marked is not None and marked.more
+
+    async def _send(self, rows: Any) -> list[UUID]:
+        """Send the rows side by side; returns the ids that Kafka acknowledged in time.
+
+        No answer means unknown, not failed: the row stays unmarked and is sent again under the same id.
+        """
+        ends_at = asyncio.get_running_loop().time() + ACK_TIMEOUT_SECONDS
+        sendings = [await self._begin(row, ends_at) for row in rows]
+        await asyncio.wait(
+            [sending.acknowledged for sending in sendings],
+            timeout=max(0.0, ends_at - asyncio.get_running_loop().time()),
+        )
+        sent: list[UUID] = []
+        for sending in sendings:
+            acknowledged = sending.acknowledged
+            if not acknowledged.done():
+                telemetry.fail(sending.span, TimeoutError("no acknowledgement in time"))
+            elif error := acknowledged.exception():
+                telemetry.fail(sending.span, error)
+            else:
+                metadata = acknowledged.result()
+                sending.span.set_attribute("messaging.destination.partition.id", str(metadata.partition))
+                sending.span.set_attribute("messaging.kafka.offset", metadata.offset)
+                sent.append(sending.row.id)
+                _AGE.record(float(sending.row.age_seconds))
+            sending.span.end()
+        _PUBLISHED.add(len(sent))
+        return sent
+
+    async def _begin(self, row: Row[Any], ends_at: float) -> Sending:
+        created = TraceContext(row.traceparent, row.tracestate)
+        envelope = Envelope(
+            row.id, row.type, self._source, row.subject, row.created_at, row.sequence, created, row.payload
+        )
+        round_span = get_current_span().get_span_context()
+        span = telemetry.start_span(
+            f"send {row.topic}",
+            # The create span is the PRODUCER and holds the creation context, so this one is a CLIENT (semconv 1.44).
+            SpanKind.CLIENT,
+            {
+                "messaging.system": "kafka",
+                "messaging.destination.name": row.topic,
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.message.id": str(row.id),
+                "messaging.kafka.message.key": row.subject,
+                "shop.order.id": row.subject,
+                "shop.outbox.age_ms": round(float(row.age_seconds) * 1000, 1),
+                **telemetry.code(Relay.round),
+            },
+            telemetry.restore(created),
+            [*telemetry.link(created), Link(round_span)],
+        )
+        try:
+            async with asyncio.timeout_at(ends_at):
+                acknowledged = asyncio.ensure_future(
+                    await self._producer.send(
+                        row.topic, row.payload, key=envelope.key, headers=messages.headers(envelope)
+                    )
+                )
+        except (KafkaError, TimeoutError) as error:
+            acknowledged = asyncio.get_running_loop().create_future()
+            acknowledged.set_exception(error)
+        # An answer that comes after the round has ended is nobody's any more; asyncio would complain about its error.
+        acknowledged.add_done_callback(_look_at)
+        return Sending(row, span, acknowledged)
+
+
+def _look_at(ended: asyncio.Future[Any]) -> None:
+    if not ended.cancelled():
+        ended.exception()

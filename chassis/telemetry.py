@@ -1,0 +1,251 @@
+"""Traces: one provider a process, the context that rows and messages carry, spans that vanish with a rollback.
+
+row or message ── traceparent, tracestate ──▶ restore() ─▶ the parent of whatever is done about it later
+"""
+
+import inspect
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+from uuid_utils.compat import uuid7
+
+from chassis import errors
+from chassis.settings import ProcessSettings
+
+tracer = trace.get_tracer("shop")
+meter = metrics.get_meter("shop")
+
+ORDER_ID = "shop.order.id"
+ROOT = Path(__file__).resolve().parent.parent
+
+# A parent that says "not sampled": the sampler follows it, so what is opened below costs next to nothing.
+_UNSAMPLED = NonRecordingSpan(SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(0)))
+_propagator = TraceContextTextMapPropagator()
+_held: ContextVar[list[tuple[SpanProcessor, ReadableSpan]] | None] = ContextVar("held_spans", default=None)
+_order_id: ContextVar[str] = ContextVar("order_id", default="")
+
+
+class TraceContext(NamedTuple):
+    """A W3C trace context as rows store it and headers carry it; both parts are empty where there was no trace."""
+
+    traceparent: str = ""
+    tracestate: str = ""
+
+
+def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None]:
+    """Install the process' tracer and meter providers; the returned function flushes and ends them."""
+    # Without the opt-in the HTTP instrumentation still writes the names of before semantic conventions 1.23.
+    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+    resource = Resource.create(
+        {
+            "service.name": service_name,
+            "service.namespace": "shop",
+            "service.version": _version(),
+            "service.instance.id": str(uuid7()),
+        }
+    )
+    tracer_provider = TracerProvider(
+        resource=resource, sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio), shutdown_on_exit=False
+    )
+    if settings.otel_exporter_otlp_endpoint:
+        exporter = OTLPSpanExporter(endpoint=settings.otel_exporter_otlp_endpoint, insecure=True, timeout=2)
+        export = BatchSpanProcessor(
+            exporter, schedule_delay_millis=settings.trace_flush_interval_ms, max_queue_size=16_384
+        )
+        tracer_provider.add_span_processor(CommittedSpans(export))
+    trace.set_tracer_provider(tracer_provider)
+    meter_provider = MeterProvider(metric_readers=[PrometheusMetricReader()], resource=resource, shutdown_on_exit=False)
+    metrics.set_meter_provider(meter_provider)
+
+    def shutdown() -> None:
+        tracer_provider.shutdown()
+        meter_provider.shutdown()
+
+    return shutdown
+
+
+def _version() -> str:
+    try:
+        return version("shop")
+    except PackageNotFoundError:
+        return "0.1.0"
+
+
+class CommittedSpans(SpanProcessor):
+    """Passes ended spans on, except those ended inside `hold`: they wait for the commit and vanish with a rollback."""
+
+    def __init__(self, export: SpanProcessor) -> None:
+        self._export = export
+
+    def on_end(self, span: ReadableSpan) -> None:
+        held = _held.get()
+        if held is None:
+            self._export.on_end(span)
+        else:
+            held.append((self._export, span))
+
+    def shutdown(self) -> None:
+        self._export.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._export.force_flush(timeout_millis)
+
+
+@contextmanager
+def hold() -> Generator[None]:
+    """Keep the spans that end inside; export them when the block ends well, drop them when it raises.
+
+    A trace then tells what was committed, not what was tried.
+    """
+    outer = _held.get()
+    held: list[tuple[SpanProcessor, ReadableSpan]] = []
+    token = _held.set(held)
+    try:
+        yield
+    finally:
+        _held.reset(token)
+    if outer is not None:
+        outer.extend(held)
+        return
+    for export, ended in held:
+        export.on_end(ended)
+
+
+@contextmanager
+def about_order(order_id: str) -> Generator[None]:
+    """Everything opened inside carries `shop.order.id`."""
+    token = _order_id.set(order_id)
+    try:
+        yield
+    finally:
+        _order_id.reset(token)
+
+
+@contextmanager
+def unrecorded() -> Generator[None]:
+    """No span is recorded inside: an enclosing span tells the story, or a poll found nothing to tell."""
+    token = attach(set_span_in_context(_UNSAMPLED))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+def concerns(order_id: str) -> None:
+    """Everything opened from here on in this task carries `shop.order.id`."""
+    _order_id.set(order_id)
+
+
+def start_span(
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, AttributeValue] | None = None,
+    parent: Context | None = None,
+    links: Sequence[Link] = (),
+) -> Span:
+    """Begin a span; whoever calls ends it."""
+    order_id = _order_id.get()
+    if order_id:
+        attributes = {ORDER_ID: order_id, **(attributes or {})}
+    return tracer.start_span(name, parent, kind, attributes, links)
+
+
+@contextmanager
+def span(
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, AttributeValue] | None = None,
+    parent: Context | None = None,
+    links: Sequence[Link] = (),
+) -> Generator[Span]:
+    """Begin a span, make it current, end it; a fault that leaves the block becomes its status and `error.type`."""
+    started = start_span(name, kind, attributes, parent, links)
+    with trace.use_span(started, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield started
+        except errors.Refusal as refusal:
+            # An answer, not an error: the status stays unset.
+            started.set_attribute("shop.refusal", refusal.reason)
+            raise
+        except BaseException as error:
+            fail(started, error)
+            raise
+
+
+def fail(failed: Span, error: BaseException) -> None:
+    """Mark a span as failed by `error`."""
+    failed.set_attribute("error.type", type(error).__qualname__)
+    failed.set_status(Status(StatusCode.ERROR, str(error)[:200]))
+
+
+def store(context_of: Span | None = None) -> TraceContext:
+    """The context of a span (of the current one by default) in the form that rows and headers carry."""
+    context = (context_of or trace.get_current_span()).get_span_context()
+    if not context.is_valid:
+        return TraceContext()
+    state = context.trace_state.to_header() if context.trace_state else ""
+    return TraceContext(f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}", state)
+
+
+def restore(stored: TraceContext) -> Context:
+    """The stored context as a parent; an empty context, so a new trace, when nothing valid was stored."""
+    if not stored.traceparent:
+        return Context()
+    return _propagator.extract({"traceparent": stored.traceparent, "tracestate": stored.tracestate}, Context())
+
+
+def link(stored: TraceContext) -> list[Link]:
+    """A link to the stored context, or none."""
+    context = trace.get_current_span(restore(stored)).get_span_context()
+    return [Link(context)] if context.is_valid else []
+
+
+def trace_id(of: Span | None = None) -> str:
+    """The current trace's id: 32 hexadecimal digits."""
+    return f"{(of or trace.get_current_span()).get_span_context().trace_id:032x}"
+
+
+def span_id(of: Span | None = None) -> str:
+    """The current span's id: 16 hexadecimal digits."""
+    return f"{(of or trace.get_current_span()).get_span_context().span_id:016x}"
+
+
+@lru_cache(maxsize=1024)
+def code(function: Callable[..., Any]) -> Mapping[str, AttributeValue]:
+    """The `code.*` attributes of a function, so that a span leads to its source."""
+    function = inspect.unwrap(function)
+    source = function.__code__
+    file = Path(source.co_filename)
+    return {
+        "code.function.name": f"{function.__module__}.{function.__qualname__}",
+        "code.file.path": str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else file.name,
+        "code.line.number": source.co_firstlineno,
+    }

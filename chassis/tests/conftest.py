@@ -1,0 +1,83 @@
+"""A database and topics of our own on the session's servers, and the spans and figures that a test makes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from chassis import kafka
+from chassis.database import Database
+from chassis.settings import ServiceSettings
+from chassis.testing import Spans
+from chassis.tests.surroundings import OwnDatabase, Server, Topic, service_settings
+from conftest import Broker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> Iterator[None]:
+    """What a failing test shows is read by a person, but not with every local variable of every frame."""
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def own_database(postgres: Server) -> OwnDatabase:
+    own = OwnDatabase(postgres)
+    asyncio.run(own.create())
+    return own
+
+
+@pytest.fixture
+async def database(own_database: OwnDatabase) -> AsyncIterator[Database]:
+    """Empty tables; at the end, no test may have left a transaction open."""
+    await own_database.empty()
+    database = Database(own_database.url)
+    yield database
+    left_open = await own_database.open_transactions()
+    await database.close()
+    assert left_open == 0
+
+
+@pytest.fixture
+def settings(own_database: OwnDatabase, broker: Broker) -> ServiceSettings:
+    return service_settings(own_database.url, broker.bootstrap_servers)
+
+
+@pytest.fixture
+def stopping() -> asyncio.Event:
+    """The wish to stop, that every loop of a process shares."""
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def topic(settings: ServiceSettings) -> AsyncIterator[Topic]:
+    # Each assignment looks its start up; a seek would race with that lookup, and may lose to it.
+    client = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="earliest", fetch_max_wait_ms=20
+    )
+    await client.start()
+    yield Topic(f"{uuid4().hex}.events", client)
+    await client.stop()
+
+
+@pytest.fixture
+async def producer(settings: ServiceSettings) -> AsyncIterator[AIOKafkaProducer]:
+    started = kafka.producer(settings, "test")
+    await started.start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture(scope="session")
+def all_spans() -> Spans:
+    return Spans()
+
+
+@pytest.fixture
+def spans(all_spans: Spans) -> Spans:
+    all_spans.clear()
+    return all_spans

@@ -1,0 +1,78 @@
+"""A service that commands are sent to: a real gRPC server whose answers a test decides."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from shop.inventory.v1 import inventory_service_pb2 as rpc
+from shop.inventory.v1.inventory_pb2 import Reservation, StockItem
+from shop.inventory.v1.inventory_service_pb2_grpc import (
+    InventoryServiceServicer,
+    add_InventoryServiceServicer_to_server,
+)
+
+from chassis.errors import Refusal
+from chassis.grpc_client import deadline
+from chassis.grpc_server import Server
+from conftest import free_port
+
+NAME = "shop.inventory.v1.InventoryService"
+
+
+class Participant(InventoryServiceServicer):
+    """Answers with the statuses it is given, one a call, then with OK; notes what it was asked."""
+
+    def __init__(self, *statuses: grpc.StatusCode | Refusal | Exception) -> None:
+        self._statuses = list(statuses)
+        self.asked: list[Any] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.deadlines: list[float | None] = []
+        self.at_work = 0
+        self.at_work_max = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.on_call: Callable[[], Any] | None = None
+
+    async def ReleaseStock(self, request: rpc.ReleaseStockRequest, context: Any) -> Reservation:
+        self.asked.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.deadlines.append(deadline.get())
+        self.at_work += 1
+        self.at_work_max = max(self.at_work, self.at_work_max)
+        try:
+            if self.on_call is not None:
+                await self.on_call()
+            await self.answers.wait()
+        finally:
+            self.at_work -= 1
+        if self._statuses:
+            status = self._statuses.pop(0)
+            if isinstance(status, Exception):
+                raise status
+            await context.abort(status, "as the test wants it")
+        return Reservation(order_id=request.order_id)
+
+    async def GetStock(self, request: rpc.GetStockRequest, context: Any) -> StockItem:
+        return StockItem(sku=request.sku)
+
+
+@asynccontextmanager
+async def serving(participant: Participant, port: int = 0) -> AsyncGenerator[str]:
+    """Serve until the block ends; gives the address."""
+    port, stopping = port or free_port(), asyncio.Event()
+    server = Server("127.0.0.1", port, grace_seconds=2)
+    add_InventoryServiceServicer_to_server(participant, server.grpc)
+    task = asyncio.create_task(server.run(stopping, NAME))
+    try:
+        while not task.done():
+            try:
+                await server.serving()
+                break
+            except ConnectionError:
+                await asyncio.sleep(0.01)
+        yield f"127.0.0.1:{port}"
+    finally:
+        stopping.set()
+        await task

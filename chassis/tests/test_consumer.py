@@ -1,0 +1,672 @@
+"""The consumer: applies each event once in effect, in order per key, and is held up by no message for ever."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BoolValue, Int64Value
+from hypothesis import given, strategies
+from opentelemetry.trace import SpanKind, StatusCode
+from structlog.testing import capture_logs
+
+from chassis import consumer, kafka, messages, telemetry
+from chassis.consumer import Consumer, batches
+from chassis.database import Database, Transaction
+from chassis.dead_letters import DeadLetters
+from chassis.messages import Envelope
+from chassis.router import Handler, Subscription
+from chassis.settings import ServiceSettings
+from chassis.testing import Spans, attributes, context, eventually, is_child, linked
+from chassis.tests.surroundings import (
+    OwnDatabase,
+    Record,
+    Topic,
+    all_done,
+    effects,
+    event,
+    header,
+    killed,
+    note_effect,
+    running,
+    send,
+    send_together,
+)
+from conftest import Broker
+
+
+class Group:
+    """A consumer group of one test, whose members can be made one after the other."""
+
+    def __init__(self, database: Database, settings: ServiceSettings, topic: Topic, stopping: asyncio.Event) -> None:
+        self.name = f"{topic}.group"
+        self._database, self._settings, self._topic, self._stopping = database, settings, topic, stopping
+
+    def member(self, handler: Handler = note_effect, **options: Any) -> Consumer:
+        return Consumer(
+            self._database,
+            kafka.consumer(self._settings, self.name),
+            Subscription(self.name, (self._topic.name,), {Int64Value: handler}, ignored=(BoolValue,)),
+            DeadLetters(kafka.producer(self._settings, "dead"), self._stopping),
+            stopping=self._stopping,
+            **options,
+        )
+
+    async def committed(self) -> int:
+        """How many messages the group's offsets say are done."""
+        client = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap_servers, group_id=self.name)
+        await client.start()
+        try:
+            partitions = [TopicPartition(self._topic.name, number) for number in range(4)]
+            return sum([await client.committed(partition) or 0 for partition in partitions])
+        finally:
+            await client.stop()
+
+
+@pytest.fixture
+def group(database: Database, settings: ServiceSettings, topic: Topic, stopping: asyncio.Event) -> Group:
+    return Group(database, settings, topic, stopping)
+
+
+class Failing:
+    """A handler that fails for some subjects, so often, and counts what it was asked."""
+
+    def __init__(self, **failures: int) -> None:
+        self._failures = failures
+        self.calls: Counter[str] = Counter()
+
+    async def handle(self, transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        self.calls[envelope.subject] += 1
+        await note_effect(transaction, event, envelope)
+        if self.calls[envelope.subject] <= self._failures.get(envelope.subject, 0):
+            raise LookupError("cannot be handled")
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow each other at once."""
+    monkeypatch.setattr(consumer, "RETRY_SECONDS_MAX", 0.01)
+
+
+async def test_an_event_that_comes_twice_is_applied_once(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """The repeat is known by its id, counted as a duplicate, and changes nothing."""
+    first, second = event("a", 1), event("a", 2)
+    await send(producer, topic, first, first, second)
+    async with running(group.member().run, stopping):
+        await all_done(database, 2)
+    assert await effects(database) == [("a", 1), ("a", 2)]
+    outcomes = [attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic}")]
+    assert outcomes == ["applied", "duplicate", "applied"]
+
+
+async def test_a_crash_after_the_commit_and_before_the_offset_is_absorbed(
+    database: Database,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+    settings: ServiceSettings,
+    spans: Spans,
+) -> None:
+    """Database first, then offset: killed between the two, the messages come again and the inbox knows them."""
+    await send(producer, topic, event("a", 1), event("b", 1))
+    await killed(settings, "consumer", group.name, topic.name)
+    done = await effects(database)
+    assert done
+    assert await group.committed() == 0
+    await send(producer, topic, event("a", 2))
+    async with running(group.member().run, stopping):
+        await all_done(database, 3)
+    assert sorted(await effects(database)) == [("a", 1), ("a", 2), ("b", 1)]
+    outcomes = Counter(attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic}"))
+    assert outcomes == {"duplicate": len(done), "applied": 3 - len(done)}
+
+
+async def test_the_offset_follows_the_commit(
+    database: Database,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While a handler works nothing is committed to Kafka; when it is done, all of it is, and nobody gets it again."""
+    monkeypatch.setattr(consumer, "COMMIT_INTERVAL_SECONDS", 0.0)
+    works, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        works.set()
+        await may_end.wait()
+        await note_effect(transaction, event, envelope)
+
+    await send(producer, topic, event("a", 1))
+    async with running(group.member(handler).run, stopping):
+        await works.wait()
+        assert await group.committed() == 0
+        may_end.set()
+        await eventually(group.committed)
+    assert await group.committed() == 1
+
+
+async def test_what_waits_shares_a_transaction(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+) -> None:
+    """Messages of different orders that wait together are applied by one commit, at most so many of them."""
+    await send_together(producer, topic, *(event(f"order-{number}") for number in range(25)))
+    async with running(group.member(batch_max=10).run, stopping):
+        await all_done(database, 25)
+    sizes = [row[0] for row in await own_database.ask("SELECT count(*) FROM effects GROUP BY xmin")]
+    assert sorted(sizes) == [5, 10, 10]
+
+
+async def test_the_order_of_a_key_is_kept(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+) -> None:
+    """However the messages of many orders are cut into batches, each order's are applied in their order."""
+    subjects = [f"order-{number}" for number in range(7)]
+    for sequence in range(1, 11):
+        await send(producer, topic, *(event(subject, sequence) for subject in subjects))
+    async with running(group.member(batch_max=5).run, stopping):
+        await all_done(database, 70)
+    done = await effects(database)
+    for subject in subjects:
+        assert [sequence for found, sequence in done if found == subject] == list(range(1, 11))
+
+
+async def test_a_batch_locks_orders_in_one_order(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+) -> None:
+    """Within a transaction, orders are handled sorted, so that two batches cannot wait for each other in a circle."""
+    await send_together(producer, topic, *(event(subject) for subject in "zyxwvutsrqponmlkjihgfedcba"))
+    async with running(group.member().run, stopping):
+        await all_done(database, 26)
+    handled = await own_database.ask("SELECT string_agg(subject, '' ORDER BY number) FROM effects GROUP BY xmin::text")
+    assert [row[0] for row in handled] == ["abcdefghijklmnopqrstuvwxyz"]
+
+
+@given(
+    strategies.lists(strategies.lists(strategies.sampled_from("abcde"), max_size=30), max_size=4),
+    strategies.integers(1, 10),
+)
+def test_no_key_stands_twice_in_a_batch(partitions: list[list[str]], batch_max: int) -> None:
+    """Whatever was fetched: batches are bounded, no key is twice in one, each partition is whole and in order."""
+    fetched = [
+        [record(number, offset, key.encode()) for offset, key in enumerate(keys)]
+        for number, keys in enumerate(partitions)
+    ]
+    cut = list(batches(fetched, batch_max))
+    for batch in cut:
+        assert 0 < len(batch) <= batch_max
+        assert len({found.key for found in batch}) == len(batch)
+    for number, records in enumerate(fetched):
+        assert [found for batch in cut for found in batch if found.partition == number] == records
+
+
+def record(partition: int, offset: int, key: bytes) -> Record:
+    return Record("topic", partition, offset, 0, 0, key, b"", None, 0, 0, ())
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_one_bad_message_of_a_batch_harms_no_other(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+) -> None:
+    """The batch is rolled back and its messages go one by one: each good one is applied once, the bad one dies."""
+    handler = Failing(bad=100)
+    await send_together(producer, topic, *(event(subject) for subject in ("a", "b", "bad", "c", "d")))
+    async with running(group.member(handler.handle, attempts_max=3).run, stopping):
+        await eventually(topic.dead.records)
+        await send(producer, topic, event("bad", 2))
+        await eventually(lambda: two(topic.dead))
+    assert sorted(await effects(database)) == [("a", 1), ("b", 1), ("c", 1), ("d", 1)]
+
+
+async def two(topic: Topic) -> bool:
+    return len(await topic.records()) == 2
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_handler_is_tried_so_often_and_then_the_message_is_dead(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+) -> None:
+    """The retries are bounded, the dead letter says why and where it was, and the partition goes on."""
+    handler = Failing(bad=4)
+    bad = event("bad", 1)
+    await send(producer, topic, bad, event("bad", 2))
+    [sent, _] = await topic.records()
+    async with running(group.member(handler.handle, attempts_max=3, batch_max=1).run, stopping):
+        await all_done(database, 1)
+    # Once with whatever waited beside it, three times alone; then its successor, which is handled.
+    assert handler.calls["bad"] == 5
+    assert await effects(database) == [("bad", 2)]
+    [dead] = await topic.dead.records()
+    assert (dead.key, dead.value) == (sent.key, sent.value)
+    assert dead.headers[: len(sent.headers)] == sent.headers
+    assert header(dead, "ce_id") == str(bad.id)
+    assert (
+        header(dead, "dead_reason") == "LookupError: 'cannot be handled'"
+        or header(dead, "dead_reason") == "LookupError: cannot be handled"
+    )
+    assert header(dead, "dead_topic") == topic.name
+    assert header(dead, "dead_partition") == str(sent.partition)
+    assert header(dead, "dead_offset") == str(sent.offset)
+    assert header(dead, "dead_group") == group.name
+    assert header(dead, "dead_time")
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_handler_that_recovers_is_not_given_up(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+) -> None:
+    """A failure within the bound leaves no trace but the effect, once."""
+    await send(producer, topic, event("a", 1))
+    async with running(group.member(Failing(a=3).handle, attempts_max=3).run, stopping):
+        await all_done(database, 1)
+    assert await effects(database) == [("a", 1)]
+    assert await topic.dead.records() == []
+
+
+def poison(**changed: bytes | None) -> list[tuple[str, bytes | None]]:
+    """The headers of an event, some of them changed; None removes one."""
+    headers = dict(messages.headers(event("poison"))) | changed
+    return [(name, value) for name, value in headers.items() if value is not None]
+
+
+@pytest.mark.parametrize(
+    ("headers", "value", "reason"),
+    [
+        (poison(ce_id=None), b"", "header ce_id is missing"),
+        (
+            poison(ce_sequence=b"one"),
+            b"",
+            "header ce_sequence is malformed: invalid literal for int() with base 10: 'one'",
+        ),
+        (poison(ce_specversion=b"0.3"), b"", "header ce_specversion is malformed: not 1.0"),
+        (poison(ce_type=b"shop.Unknown"), b"", "unknown type shop.Unknown"),
+        (poison(), b"\xff", "google.protobuf.Int64Value does not decode: Error parsing message"),
+        ([*poison(ce_subject=None), ("ce_subject", None)], b"", "header ce_subject is missing"),
+        ([], None, "the payload is null"),
+    ],
+    ids=["missing header", "malformed", "other version", "unknown type", "undecodable", "null header", "empty"],
+)
+async def test_poison_is_dead_at_once_and_the_next_message_is_handled(
+    database: Database,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+    headers: list[Any],
+    value: bytes | None,
+    reason: str,
+) -> None:
+    """What can never be handled is not retried; its dead letter names the reason, and its neighbour is applied."""
+    handler = Failing()
+    await producer.send_and_wait(topic.name, value, key=b"a", headers=headers)
+    await send(producer, topic, event("a", 1))
+    async with running(group.member(handler.handle).run, stopping):
+        await all_done(database, 1)
+    [dead] = await topic.dead.records()
+    assert header(dead, "dead_reason").startswith(reason)
+    assert dead.value == value
+    assert handler.calls == {"a": 1}
+
+
+async def test_an_event_that_is_known_and_ignored_passes(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+) -> None:
+    """A type that the group lists as ignored costs no transaction and is no dead letter."""
+    await send(producer, topic, event("a", 1, BoolValue()), event("a", 2))
+    async with running(group.member().run, stopping):
+        await all_done(database, 1)
+    assert await effects(database) == [("a", 2)]
+    assert await own_database.value("SELECT count(*) FROM inbox") == 1
+    assert await topic.dead.records() == []
+    assert await group.committed() == 2
+
+
+async def test_an_outage_of_the_database_pauses_and_kills_nothing(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+) -> None:
+    """However long the database does not answer, messages wait: none is a dead letter, all are applied afterwards."""
+    async with running(group.member(attempts_max=1).run, stopping):
+        await send(producer, topic, event("a", 1))
+        await all_done(database, 1)
+        await own_database.down()
+        try:
+            with capture_logs() as logs:
+                await send(producer, topic, event("a", 2), event("b", 1))
+                await eventually(
+                    lambda: [log["event"] for log in logs].count("the database does not answer; trying again") >= 4
+                )
+            assert await topic.dead.records() == []
+        finally:
+            await own_database.up()
+        await all_done(database, 3)
+    assert sorted(await effects(database)) == [("a", 1), ("a", 2), ("b", 1)]
+    assert await topic.dead.records() == []
+
+
+async def test_a_connection_that_is_lost_in_a_handler_is_not_the_handler_s_failure(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+) -> None:
+    """The server ends the session in the middle of the work: the whole is done again, and done once."""
+    losses = 0
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        nonlocal losses
+        await note_effect(transaction, event, envelope)
+        if losses < 2:
+            losses += 1
+            await own_database.end_sessions()
+            await note_effect(transaction, event, envelope)
+
+    await send(producer, topic, event("a", 1))
+    async with running(group.member(handler, attempts_max=1).run, stopping):
+        # Seen from outside: our own connections are being ended.
+        await eventually(lambda: own_database.value("SELECT count(*) FROM effects"))
+    assert await effects(database) == [("a", 1)]
+    assert await topic.dead.records() == []
+
+
+async def test_a_consumer_can_be_stopped_while_the_database_is_down(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+) -> None:
+    """It does not wait for a database that may never come; what it had in hand is not committed and comes again."""
+    await own_database.down()
+    try:
+        with capture_logs() as logs:
+            async with running(group.member().run, stopping):
+                await send(producer, topic, event("a", 1))
+                await eventually(lambda: any("does not answer" in log["event"] for log in logs))
+        assert await group.committed() == 0
+    finally:
+        await own_database.up()
+
+
+async def test_a_failing_message_is_not_given_up_because_the_process_stops(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+) -> None:
+    """Stopped between two tries, the consumer leaves the message to whoever comes next."""
+    handler = Failing(a=100)
+    await send(producer, topic, event("a", 1))
+    async with running(group.member(handler.handle, attempts_max=1000).run, stopping):
+        await eventually(lambda: handler.calls["a"] >= 3)
+    assert handler.calls["a"] < 100
+    assert await topic.dead.records() == []
+    assert await group.committed() == 0
+
+
+async def test_a_dead_letter_waits_for_the_broker(
+    database: Database,
+    topic: Topic,
+    producer: AIOKafkaProducer,
+    stopping: asyncio.Event,
+    group: Group,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A message is given up only once its dead letter is safe: with the broker down it is neither lost nor passed."""
+    monkeypatch.setattr(consumer, "RETRY_SECONDS_MAX", 0.0)
+    asked, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        asked.set()
+        await may_fail.wait()
+        raise LookupError
+
+    await send(producer, topic, event("a", 1))
+    async with running(group.member(handler, attempts_max=1).run, stopping):
+        await asked.wait()
+        broker.down()
+        try:
+            with capture_logs() as logs:
+                may_fail.set()
+                await eventually(lambda: any(log["event"].startswith("a dead letter waits") for log in logs))
+        finally:
+            broker.up()
+        await eventually(topic.dead.records)
+
+
+async def test_shutdown_finishes_what_is_in_hand(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+) -> None:
+    """Asked to stop in the middle of a handler: it is done, its offset is committed, and nothing new is begun."""
+    works, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        works.set()
+        await may_end.wait()
+        await note_effect(transaction, event, envelope)
+
+    await send(producer, topic, event("a", 1), event("a", 2))
+    async with running(group.member(handler, batch_max=1).run, stopping) as task:
+        await works.wait()
+        stopping.set()
+        await asyncio.sleep(0)
+        assert not task.done()
+        may_end.set()
+    assert await effects(database) == [("a", 1)]
+    assert await group.committed() == 1
+
+
+async def test_partitions_move_only_after_the_batch_in_hand(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+) -> None:
+    """A rebalance waits for the handler that works, and its offset is committed before another member takes over."""
+    works, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        works.set()
+        await may_end.wait()
+        await note_effect(transaction, event, envelope)
+
+    member = group.member(handler)
+    await send(producer, topic, event("a", 1))
+    async with running(member.run, stopping):
+        await works.wait()
+        moving = asyncio.create_task(member.settle())
+        await asyncio.sleep(0)
+        assert not moving.done()
+        may_end.set()
+        await moving
+        assert await effects(database) == [("a", 1)]
+        assert await group.committed() == 1
+
+
+async def test_a_rebalance_waits_longer_than_a_member_may_take_to_settle(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker throws nobody out who still finishes its batch; and the safe settings are chosen, not the defaults."""
+    monkeypatch.setattr(kafka, "AIOKafkaConsumer", dict)
+    chosen: Any = kafka.consumer(settings, "order.saga")
+    assert chosen["rebalance_timeout_ms"] > consumer.REVOKE_SECONDS_MAX * 1000
+    assert chosen["enable_auto_commit"] is False
+    assert chosen["auto_offset_reset"] == "earliest"
+
+
+async def test_a_consumer_starts_while_the_broker_is_down(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, broker: Broker
+) -> None:
+    """It joins its group when the broker is there."""
+    await send(producer, topic, event("a", 1))
+    broker.down()
+    try:
+        with capture_logs() as logs:
+            member = group.member()
+            task = asyncio.create_task(member.run())
+            await eventually(lambda: any(log["event"].startswith("the broker does not answer") for log in logs))
+    finally:
+        broker.up()
+
+    async def joined() -> None:
+        await task
+
+    async with running(joined, stopping):
+        await all_done(database, 1)
+
+
+async def test_a_consumer_can_be_stopped_before_the_broker_answered(
+    database: Database, stopping: asyncio.Event, group: Group, broker: Broker
+) -> None:
+    """It waits for no broker, and leaves no client behind."""
+    broker.down()
+    try:
+        with capture_logs() as logs:
+            async with running(group.member().run, stopping):
+                await eventually(lambda: any(log["event"].startswith("the broker does not answer") for log in logs))
+    finally:
+        broker.up()
+
+
+async def test_a_process_span_is_a_child_of_the_creation_and_links_to_it(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """One order, one trace: `process` is a CONSUMER below `create`, and its statements are below it."""
+    with telemetry.span("create"):
+        sent = event("a", 3)
+    await send(producer, topic, sent)
+    async with running(group.member().run, stopping):
+        await all_done(database, 1)
+    create, process, poll = spans.one("create"), spans.one(f"process {topic}"), spans.one(f"poll {topic}")
+    assert process.kind is SpanKind.CONSUMER
+    assert is_child(process, create)
+    assert linked(process) == {context(create).span_id, context(poll).span_id}
+    for statement in ("INSERT inbox", "INSERT effects"):
+        assert is_child(spans.one(statement), process)
+        assert attributes(spans.one(statement))["shop.order.id"] == "a"
+    found = attributes(process)
+    assert found["messaging.consumer.group.name"] == group.name
+    assert found["messaging.message.id"] == str(sent.id)
+    assert found["messaging.operation.name"] == "process"
+    assert found["messaging.kafka.offset"] == 0
+    assert found["shop.order.id"] == "a"
+    assert found["shop.event.sequence"] == 3
+    assert found["code.function.name"] == "chassis.tests.surroundings.note_effect"
+
+
+async def test_in_link_mode_a_process_span_begins_a_trace_that_links_back(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """`TRACE_ASYNC=link`: a root of its own, that only links to the creation."""
+    with telemetry.span("create"):
+        sent = event("a", 1)
+    await send(producer, topic, sent)
+    async with running(group.member(trace_async="link").run, stopping):
+        await all_done(database, 1)
+    create, process = spans.one("create"), spans.one(f"process {topic}")
+    assert process.parent is None
+    assert context(process).trace_id != context(create).trace_id
+    assert context(create).span_id in linked(process)
+
+
+async def test_a_message_without_a_trace_begins_one(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """Nothing is needed of a sender that knows no traces."""
+    await send(producer, topic, event("a", 1))
+    async with running(group.member().run, stopping):
+        await all_done(database, 1)
+    assert spans.one(f"process {topic}").parent is None
+
+
+async def test_a_batch_has_a_small_trace_of_its_own(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """A statement that serves several orders belongs to the batch's own trace, which links to the orders it carried."""
+    events: list[Envelope] = []
+    for subject in "ab":
+        with telemetry.span(f"create {subject}"):
+            events.append(event(subject))
+    await send_together(producer, topic, *events)
+    async with running(group.member().run, stopping):
+        await all_done(database, 2)
+    poll, note = spans.one(f"poll {topic}"), spans.one("INSERT inbox")
+    assert poll.parent is None
+    assert linked(poll) == {context(spans.one(f"create {subject}")).span_id for subject in "ab"}
+    assert attributes(poll)["messaging.batch.message_count"] == 2
+    assert is_child(note, poll)
+    assert "shop.order.id" not in attributes(note)
+    for process in spans.named(f"process {topic}"):
+        assert is_child(process, spans.one(f"create {attributes(process)['shop.order.id']}"))
+
+
+async def test_a_process_span_ends_after_the_commit(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """The span covers the transaction, its COMMIT included."""
+    committed_at: list[int] = []
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        await note_effect(transaction, event, envelope)
+        transaction.notify("effects")
+
+    database.on_commit("effects", lambda _key: committed_at.append(time.time_ns()))
+    await send(producer, topic, event("a", 1))
+    async with running(group.member(handler).run, stopping):
+        await all_done(database, 1)
+    ended_at = spans.one(f"process {topic}").end_time
+    assert ended_at is not None
+    assert ended_at >= committed_at[0]
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_the_spans_of_a_rolled_back_attempt_are_not_exported(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """A handler that failed twice and then did it shows once in the trace; a dead one shows as one failed span."""
+    with telemetry.span("create"):
+        await send(producer, topic, event("a"), event("b"))
+    async with running(group.member(Failing(a=2, b=100).handle, attempts_max=3).run, stopping):
+        await eventually(topic.dead.records)
+    done, dead = sorted(spans.named(f"process {topic}"), key=lambda span: str(attributes(span)["shop.order.id"]))
+    assert done.status.status_code is StatusCode.UNSET
+    assert dead.status.status_code is StatusCode.ERROR
+    assert attributes(dead)["error.type"] == "LookupError"
+    assert is_child(dead, spans.one("create"))
+    assert (
+        len(spans.named("INSERT effects")) == len(spans.named("INSERT inbox")) == len(spans.named(f"poll {topic}")) == 1
+    )
+
+
+async def test_an_older_version_is_handled_and_not_dropped(
+    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+) -> None:
+    """A redriven message comes after its successors; the handler sees its version and judges by state."""
+    await send(producer, topic, event("a", 2), event("a", 1))
+    async with running(group.member().run, stopping):
+        await all_done(database, 2)
+    assert await effects(database) == [("a", 2), ("a", 1)]

@@ -1,0 +1,236 @@
+"""Commands survive: what a transaction decided to send is delivered, or refused for ever, and said so."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import pytest
+from opentelemetry.trace import SpanKind
+from shop.inventory.v1.inventory_service_pb2 import ReleaseStockRequest
+from uuid_utils.compat import uuid7
+
+from chassis import commands, dispatcher, grpc_client, telemetry
+from chassis.commands import Direction
+from chassis.database import Database, Transaction
+from chassis.dispatcher import CommandRefused, Dispatcher
+from chassis.testing import Spans, attributes, context, eventually, is_child
+from chassis.tests.participant import NAME, Participant, serving
+from chassis.tests.surroundings import OwnDatabase, running
+from conftest import free_port
+
+METHOD = f"/{NAME}/ReleaseStock"
+
+Start = Callable[[str], Dispatcher]
+
+
+@pytest.fixture
+def refusals() -> list[CommandRefused]:
+    return []
+
+
+@pytest.fixture
+async def start(
+    database: Database, refusals: list[CommandRefused], stopping: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Start]:
+    """Makes a dispatcher for a participant's address; its retries follow each other quickly."""
+    monkeypatch.setattr(dispatcher, "BACKOFF_SECONDS_MAX", 0.05)
+    channels: list[grpc.aio.Channel] = []
+
+    async def refused(_transaction: Transaction, refusal: CommandRefused) -> None:
+        refusals.append(refusal)
+
+    def make(address: str) -> Dispatcher:
+        channels.append(grpc_client.connect(address, retries=False))
+        return Dispatcher(database, {NAME: channels[-1]}, refused, stopping=stopping, poll_interval_seconds=0.05)
+
+    yield make
+    for channel in channels:
+        await channel.close()
+
+
+async def send(database: Database, order_id: str, direction: Direction = "forward", step: str = "release") -> None:
+    async def decide(transaction: Transaction) -> None:
+        command = ReleaseStockRequest(order_id=order_id)
+        commands.send(transaction, METHOD, command, saga_id=order_id, step=step, direction=direction)
+
+    await database.unit_of_work(decide)
+
+
+async def waiting(own_database: OwnDatabase) -> int:
+    return await own_database.value("SELECT count(*) FROM command_outbox")
+
+
+async def empty(own_database: OwnDatabase) -> bool:
+    return await waiting(own_database) == 0
+
+
+async def test_a_command_is_delivered_and_forgotten(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event, start: Start
+) -> None:
+    """Accepted means done: the payload arrives as it was stored, and the row goes."""
+    order_id = str(uuid7())
+    participant = Participant()
+    async with serving(participant) as address, running(start(address).run, stopping):
+        await send(database, order_id)
+        await eventually(lambda: empty(own_database))
+    assert [request.order_id for request in participant.asked] == [order_id]
+
+
+@pytest.mark.parametrize(
+    "status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNKNOWN]
+)
+async def test_a_command_without_an_answer_is_sent_again(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event, start: Start, status: grpc.StatusCode
+) -> None:
+    """No answer is not a no: the same command comes again until it is accepted, and only the dispatcher repeats it."""
+    participant = Participant(status, status, status)
+    async with serving(participant) as address, running(start(address).run, stopping):
+        await send(database, str(uuid7()))
+        await eventually(lambda: empty(own_database))
+    assert len(participant.asked) == 4
+    assert all(request == participant.asked[0] for request in participant.asked)
+    assert all("grpc-previous-rpc-attempts" not in metadata for metadata in participant.metadata)
+
+
+async def test_a_command_waits_for_a_service_that_is_not_there(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event, start: Start
+) -> None:
+    """Nobody listens: the row stays; somebody listens: it is delivered."""
+    port, participant = free_port(), Participant()
+    async with running(start(f"127.0.0.1:{port}").run, stopping):
+        await send(database, str(uuid7()))
+        await eventually(lambda: own_database.value("SELECT coalesce(max(attempts), 0) FROM command_outbox"))
+        async with serving(participant, port):
+            await eventually(lambda: empty(own_database))
+    assert len(participant.asked) == 1
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION])
+async def test_a_permanent_refusal_is_told_to_the_saga(
+    database: Database,
+    own_database: OwnDatabase,
+    stopping: asyncio.Event,
+    start: Start,
+    refusals: list[CommandRefused],
+    status: grpc.StatusCode,
+) -> None:
+    """What can never be accepted is not sent again; the saga hears of it, and the row goes in the same transaction."""
+    order_id = str(uuid7())
+    participant = Participant(status)
+    async with serving(participant) as address, running(start(address).run, stopping):
+        await send(database, order_id)
+        await eventually(lambda: empty(own_database))
+    assert len(participant.asked) == 1
+    assert refusals == [CommandRefused(order_id, "release", f"{status.name}: as the test wants it")]
+
+
+async def test_a_refusal_the_saga_cannot_hear_yet_is_not_lost(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the saga's transaction fails, the row stays, and the refusal is heard at the next delivery."""
+    monkeypatch.setattr(dispatcher, "RPC_DEADLINE_SECONDS", 0.5)
+    monkeypatch.setattr(dispatcher, "CLAIM_MARGIN_SECONDS", 0.1)
+    heard = 0
+
+    async def refused(_transaction: Transaction, _refusal: CommandRefused) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 1:
+            raise LookupError("not now")
+
+    status = grpc.StatusCode.INVALID_ARGUMENT
+    participant = Participant(status, status)
+    async with serving(participant) as address, grpc_client.connect(address, retries=False) as channel:
+        made = Dispatcher(database, {NAME: channel}, refused, stopping=stopping, poll_interval_seconds=0.05)
+        async with running(made.run, stopping):
+            await send(database, str(uuid7()))
+            await eventually(lambda: heard == 2)
+            await eventually(lambda: empty(own_database))
+
+
+async def test_two_dispatchers_share_the_work(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event, start: Start
+) -> None:
+    """Replicas claim row by row: each command is delivered, none by both."""
+    participant = Participant()
+    orders = [str(uuid7()) for _ in range(60)]
+    async with (
+        serving(participant) as address,
+        running(start(address).run, stopping),
+        running(start(address).run, stopping),
+    ):
+        await asyncio.gather(*(send(database, order_id) for order_id in orders))
+        await eventually(lambda: empty(own_database))
+    assert sorted(request.order_id for request in participant.asked) == sorted(orders)
+
+
+async def test_a_withdrawn_command_is_not_delivered(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event, start: Start
+) -> None:
+    """Starting a compensation deletes the forward commands not yet delivered, and nothing else."""
+    order_id, participant = str(uuid7()), Participant()
+    await send(database, order_id, "forward", "reserve")
+    await send(database, order_id, "compensate", "release")
+    await database.unit_of_work(commands.withdraw, order_id)
+    async with serving(participant) as address, running(start(address).run, stopping):
+        await eventually(lambda: empty(own_database))
+    assert len(participant.asked) == 1
+
+
+async def test_the_id_of_a_command_is_derived_from_saga_and_step(database: Database, own_database: OwnDatabase) -> None:
+    """Sending again what still waits brings it forward, under the same id, and makes no second row."""
+    order_id = str(uuid7())
+    await send(database, order_id)
+    [before] = await own_database.ask("SELECT id FROM command_outbox")
+    await own_database.ask("UPDATE command_outbox SET next_attempt_at = clock_timestamp() + interval '1 hour'")
+    await send(database, order_id)
+    [after] = await own_database.ask("SELECT id, next_attempt_at <= clock_timestamp() AS due FROM command_outbox")
+    assert after["id"] == before["id"]
+    assert after["due"]
+
+
+async def test_no_more_than_so_many_commands_are_under_way(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event
+) -> None:
+    """Commands go out side by side, up to a bound."""
+
+    async def refused(_transaction: Transaction, _refusal: CommandRefused) -> None:
+        raise AssertionError
+
+    participant = Participant()
+    participant.answers.clear()
+    async with serving(participant) as address, grpc_client.connect(address, retries=False) as channel:
+        made = Dispatcher(database, {NAME: channel}, refused, stopping=stopping, concurrency_max=4)
+        async with running(made.run, stopping):
+            await asyncio.gather(*(send(database, str(uuid7())) for _ in range(10)))
+            await eventually(lambda: participant.at_work == 4)
+            participant.answers.set()
+            await eventually(lambda: empty(own_database))
+    assert participant.at_work_max == 4
+
+
+async def test_a_command_continues_the_trace_it_was_decided_in(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event, start: Start, spans: Spans
+) -> None:
+    """The saga's span hangs below the decision, the call below the saga's span, and the server below the call."""
+    order_id = str(uuid7())
+    async with serving(Participant()) as address, running(start(address).run, stopping):
+        with telemetry.span("decision"):
+            await send(database, order_id)
+        await eventually(lambda: empty(own_database))
+    decided, saga = spans.one("decide"), spans.one("saga release")
+    assert is_child(saga, decided)
+    found = attributes(saga)
+    assert (found["shop.saga.step"], found["shop.saga.attempt"], found["shop.saga.direction"]) == (
+        "release",
+        1,
+        "forward",
+    )
+    call, served = (
+        next(span for span in spans.named(METHOD[1:]) if span.kind is kind)
+        for kind in (SpanKind.CLIENT, SpanKind.SERVER)
+    )
+    assert is_child(call, saga)
+    assert is_child(served, call)
+    assert [attributes(span)["shop.order.id"] for span in (saga, call, served)] == [order_id] * 3
+    assert context(call).trace_id == context(decided).trace_id

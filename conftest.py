@@ -1,0 +1,84 @@
+"""Real servers for every test: one PostgreSQL and one broker for the session, each on a free port."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from infra.local.part import ownership
+from infra.local.postgres import Postgres
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres(free_port())
+    with asyncio.Runner() as runner:
+        runner.run(server.initialise())
+        process = subprocess.Popen(
+            server.command,
+            cwd=server.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **ownership(server.user),
+        )
+        try:
+            runner.run(asyncio.wait_for(server.until_ready(), 30))
+            runner.run(server.create_databases())
+            yield server
+        finally:
+            # Fast shutdown: a connection that a failing test forgot must not hold it up.
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+            server.remove()
+
+
+class Broker:
+    """A broker of its own process, that can be broken and mended."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "infra.local.broker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.bootstrap_servers: str = self._answer()["bootstrap_servers"]
+
+    def down(self) -> None:
+        """Drop every connection and refuse new ones."""
+        self._tell("down")
+
+    def up(self) -> None:
+        """Take connections again."""
+        self._tell("up")
+
+    def close(self) -> None:
+        self._process.communicate(timeout=10)
+
+    def _tell(self, command: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    started = Broker()
+    yield started
+    started.close()
