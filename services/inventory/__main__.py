@@ -1,0 +1,45 @@
+"""The inventory service: what it serves and what it hears."""
+
+from pathlib import Path
+
+from shop.inventory.v1.inventory_service_pb2_grpc import add_InventoryServiceServicer_to_server
+from shop.order.v1.order_events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
+
+from chassis import process
+from chassis.process import Process
+from chassis.router import Subscription
+from chassis.service import Service
+from services.inventory import handlers
+from services.inventory.servicer import InventoryServicer
+from services.inventory.settings import InventorySettings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+# What is reserved for an order is settled by what becomes of the order.
+SHIPPING = Subscription(
+    group="inventory.shipping",
+    topics=("order.events",),
+    handlers={
+        OrderConfirmed: handlers.ship_reservation,
+        OrderCancelled: handlers.take_back,
+    },
+    # A rejected order's saga has released its stock by command before it says so.
+    ignored=(OrderPlaced, OrderRejected),
+)
+
+
+async def main(settings: InventorySettings, shared: Process) -> None:
+    """Put the service together and run it."""
+    service = Service("inventory", settings, shared, MIGRATIONS)
+    service.serve(
+        "shop.inventory.v1.InventoryService",
+        add_InventoryServiceServicer_to_server,
+        InventoryServicer(service.database),
+    )
+    service.subscribe(SHIPPING)
+    service.measure({"shop.stock.held": "SELECT coalesce(sum(held), 0) FROM stock"})
+    await service.run()
+
+
+if __name__ == "__main__":
+    process.run("inventory", InventorySettings, main)

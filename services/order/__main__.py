@@ -1,0 +1,71 @@
+"""The order service: what it serves, what it hears, whom it asks."""
+
+from functools import partial, update_wrapper
+from pathlib import Path
+
+from shop.inventory.v1.inventory_events_pb2 import ReservationRefused, StockReleased, StockReserved, StockReturned
+from shop.order.v1.order_service_pb2_grpc import add_OrderServiceServicer_to_server
+from shop.payment.v1.payment_events_pb2 import PaymentCharged, PaymentDeclined, PaymentRefunded, PaymentVoided
+
+from chassis import gauges, grpc_client, process
+from chassis.dispatcher import Dispatcher
+from chassis.process import Process
+from chassis.router import Subscription
+from chassis.service import Service
+from services.order import handlers
+from services.order.deadlines import Deadlines
+from services.order.servicer import OrderServicer
+from services.order.settings import OrderSettings
+from services.order.timeline import Watchers
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def subscription(settings: OrderSettings) -> Subscription:
+    """The saga hears what became of its commands."""
+    advance_saga = update_wrapper(partial(handlers.advance_saga, settings=settings), handlers.advance_saga)
+    return Subscription(
+        group="order.saga",
+        topics=("inventory.events", "payment.events"),
+        handlers={
+            StockReserved: advance_saga,
+            ReservationRefused: advance_saga,
+            StockReleased: advance_saga,
+            StockReturned: advance_saga,
+            PaymentCharged: advance_saga,
+            PaymentDeclined: advance_saga,
+            PaymentRefunded: advance_saga,
+            PaymentVoided: advance_saga,
+        },
+    )
+
+
+async def main(settings: OrderSettings, shared: Process) -> None:
+    """Put the service together and run it."""
+    service = Service("order", settings, shared, MIGRATIONS)
+    watchers = Watchers(service.database, shared.stopping, settings.watch_seconds_max)
+    service.serve(
+        "shop.order.v1.OrderService",
+        add_OrderServiceServicer_to_server,
+        OrderServicer(service.database, watchers, settings),
+    )
+    service.subscribe(subscription(settings))
+    service.measure(
+        {**gauges.COMMAND_OUTBOX, "shop.saga.parked": "SELECT count(*) FROM sagas WHERE parked_at IS NOT NULL"}
+    )
+    # The dispatcher retries by itself; a retrying channel below it would multiply the tries.
+    inventory = grpc_client.connect(settings.inventory_address, retries=False)
+    payment = grpc_client.connect(settings.payment_address, retries=False)
+    async with inventory, payment:
+        dispatcher = Dispatcher(
+            service.database,
+            {"shop.inventory.v1.InventoryService": inventory, "shop.payment.v1.PaymentService": payment},
+            partial(handlers.command_refused, settings=settings),
+            stopping=shared.stopping,
+        )
+        deadlines = Deadlines(service.database, settings, shared.stopping)
+        await service.run(dispatcher=dispatcher.run, deadlines=deadlines.run, watchers=watchers.stopped)
+
+
+if __name__ == "__main__":
+    process.run("order", OrderSettings, main)

@@ -1,0 +1,146 @@
+"""The card worker: the only one who calls the card network, for open intents and open refund wishes.
+
+    claim (a lease with an end) ─▶ first attempt: charge                  ─┐
+                                   later: ask, and charge what is unknown ─┼─▶ record in one transaction
+                                   refund: ask what is open, then void    ─┘
+
+A worker may die anywhere, or be overtaken by another when its lease has run out: the network knows each payment by its
+id and takes or gives back once, and `settlement` hears each answer once.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row
+
+from chassis import logs, telemetry
+from chassis.database import Database, Sql
+from chassis.telemetry import TraceContext
+from chassis.work_queue import WorkQueue
+from services.payment import handlers, settlement
+from services.payment.card_network import CardNetwork, NoAnswer
+from services.payment.settlement import Answer, Outcome
+
+log = logs.get(__name__)
+
+BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.1, 5.0
+# An attempt makes two calls at most; the rest is for recording what they said.
+CALLS_MAX, RECORDING_SECONDS = 2, 2.0
+
+_CLAIM = Sql(
+    "UPDATE payments",
+    """
+    UPDATE payments SET attempts = attempts + 1,
+           next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+    WHERE payment_id IN (
+        SELECT payment_id FROM payments WHERE next_attempt_at <= clock_timestamp()
+        ORDER BY next_attempt_at LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
+    )
+    RETURNING *
+    """,
+)
+# The end of a lease tells it from every later one, and from a refund that was wished for meanwhile.
+_DEFER = Sql(
+    "UPDATE payments",
+    """
+    UPDATE payments SET next_attempt_at = clock_timestamp() + make_interval(secs => :seconds),
+           attempt_traceparent = :traceparent, attempt_tracestate = :tracestate
+    WHERE payment_id = :payment_id AND next_attempt_at = :lease_until
+    """,
+)
+
+_ATTEMPTS = telemetry.meter.create_counter(
+    "shop.card_worker.attempts", description="Attempts to charge or to refund, by what came of them."
+)
+
+
+class CardWorker:
+    """Works one service's open payments. Replicas share them row by row.
+
+    Args:
+        timeout_seconds: how long the network's client waits for one answer.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        network: CardNetwork,
+        *,
+        stopping: asyncio.Event,
+        timeout_seconds: float,
+        concurrency_max: int = 32,
+    ) -> None:
+        self._database, self._network = database, network
+        self._lease_seconds = CALLS_MAX * timeout_seconds + RECORDING_SECONDS
+        self._queue = WorkQueue(
+            "card worker", self.claim, self.work, stopping=stopping, concurrency_max=concurrency_max
+        )
+        self.run = self._queue.run
+        database.on_commit(handlers.CHANNEL, self._queue.wake)
+
+    async def claim(self, room: int, _settled: Sequence[None] = ()) -> Sequence[Row[Any]]:
+        """Lease at most so many payments that are due."""
+        async with self._database.single() as once:
+            with telemetry.unrecorded():
+                return await once.all(_CLAIM, room=room, lease_seconds=self._lease_seconds)
+
+    async def work(self, row: Row[Any]) -> None:
+        """One attempt at a leased payment: settled, or due again later."""
+        refund = row.refund_requested_at is not None
+        telemetry.concerns(row.order_id)
+        with telemetry.span(
+            "void charge" if refund else "charge card",
+            attributes={
+                "shop.payment.id": str(row.payment_id),
+                "shop.payment.attempt": row.attempts,
+                **telemetry.code(CardWorker.work),
+            },
+            parent=telemetry.restore(TraceContext(row.traceparent, row.tracestate)),
+            links=telemetry.link(TraceContext(row.attempt_traceparent, row.attempt_tracestate)),
+        ) as span:
+            try:
+                answer = await (self._refund(row) if refund else self._charge(row))
+            except NoAnswer as error:
+                telemetry.fail(span, error)
+                outcome = "NO_ANSWER"
+                await self._defer(row, str(error))
+            else:
+                outcome = str(answer.outcome)
+            span.set_attribute("shop.payment.outcome", outcome)
+        _ATTEMPTS.add(1, {"work": "refund" if refund else "charge", "outcome": outcome})
+
+    async def _charge(self, row: Row[Any]) -> Answer:
+        # An earlier attempt may have reached the network, whoever made it.
+        answer = await self._network.find(row.payment_id) if row.attempts > 1 else None
+        if answer is None:
+            answer = await self._network.charge(row.payment_id, row.amount_minor, row.currency_code, row.card_token)
+        await self._database.unit_of_work(settlement.record_charge, row.payment_id, answer)
+        return answer
+
+    async def _refund(self, row: Row[Any]) -> Answer:
+        if row.state == "CHARGING":
+            answer = await self._network.find(row.payment_id)
+            if answer is not None:
+                await self._database.unit_of_work(settlement.record_charge, row.payment_id, answer)
+                if answer.outcome is not Outcome.CHARGED:
+                    return answer
+        answer = await self._network.void(row.payment_id)
+        await self._database.unit_of_work(settlement.record_refund, row.payment_id, answer)
+        return answer
+
+    async def _defer(self, row: Row[Any], reason: str) -> None:
+        seconds = random.uniform(0, min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2**row.attempts))  # noqa: S311 - jitter
+        log.warning("the card network did not answer; asking again", order_id=row.order_id, reason=reason)
+        attempt = telemetry.store()
+        async with self._database.single() as once:
+            with telemetry.unrecorded():
+                await once.run(
+                    _DEFER,
+                    payment_id=row.payment_id,
+                    lease_until=row.next_attempt_at,
+                    seconds=seconds,
+                    **attempt._asdict(),
+                )
+        self._queue.wake_in(seconds)

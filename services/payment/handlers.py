@@ -1,0 +1,140 @@
+"""What the payment service is told: each command, and the event it hears, as one transaction.
+
+    ChargePayment ─▶ intent ─┐
+    RefundPayment ─▶ wish ───┼─▶ the card worker ─▶ settlement ─▶ event
+    OrderCancelled ─▶ wish ──┘
+
+Nothing here calls the card network.
+"""
+
+from typing import Any
+
+from shop.order.v1.order_events_pb2 import OrderCancelled
+from shop.payment.v1.payment_pb2 import Payment
+from shop.payment.v1.payment_service_pb2 import ChargePaymentRequest, GetPaymentRequest, RefundPaymentRequest
+from sqlalchemy import Row
+from uuid_utils.compat import uuid7
+
+from chassis import outbox, telemetry
+from chassis.database import Sql, Transaction
+from chassis.errors import NotFound, WrongState
+from chassis.messages import Envelope
+from services.payment import settlement
+from services.payment.model import money, payment_message
+
+# Notified when there may be work for the card worker.
+CHANNEL = "payments"
+
+_INTEND = Sql(
+    "INSERT payments",
+    """
+    INSERT INTO payments (payment_id, order_id, state, amount_minor, currency_code, card_token, next_attempt_at,
+                          traceparent, tracestate)
+    VALUES (:payment_id, :order_id, 'CHARGING', :amount_minor, :currency_code, :card_token, clock_timestamp(),
+            :traceparent, :tracestate)
+    ON CONFLICT (order_id) DO NOTHING
+    RETURNING *
+    """,
+)
+_ENTOMB = Sql(
+    "INSERT payments",
+    """
+    INSERT INTO payments (payment_id, order_id, state, version, traceparent, tracestate)
+    VALUES (:payment_id, :order_id, 'VOIDED', 1, :traceparent, :tracestate)
+    ON CONFLICT (order_id) DO NOTHING
+    RETURNING *
+    """,
+)
+_LOCK = Sql("SELECT payments", "SELECT * FROM payments WHERE order_id = :order_id FOR NO KEY UPDATE")
+_FIND = Sql("SELECT payments", "SELECT * FROM payments WHERE order_id = :order_id")
+# Due at once, even while a charge is under way: the network decides which of the two came first.
+_WISH = Sql(
+    "UPDATE payments",
+    """
+    UPDATE payments SET refund_requested_at = clock_timestamp(), attempts = 0, next_attempt_at = clock_timestamp(),
+           traceparent = :traceparent, tracestate = :tracestate
+    WHERE order_id = :order_id AND state IN ('CHARGING', 'CHARGED') AND refund_requested_at IS NULL
+    RETURNING *
+    """,
+)
+
+
+async def charge_payment(transaction: Transaction, request: ChargePaymentRequest) -> Payment:
+    """Write the intent, once for an order; repeated, tell the outcome again if there is one.
+
+    Raises:
+        WrongState: the order's payment is about another amount. Which of the two is right is not for us to say.
+    """
+    row = await transaction.first(
+        _INTEND,
+        payment_id=uuid7(),
+        order_id=request.order_id,
+        amount_minor=request.amount.amount_minor,
+        currency_code=request.amount.currency_code,
+        card_token=request.card_token,
+        **telemetry.store()._asdict(),
+    )
+    if row is not None:
+        transaction.notify(CHANNEL)
+        return payment_message(row)
+    row = await _lock(transaction, request.order_id)
+    if row.amount_minor is not None and money(row) != request.amount:
+        raise WrongState("the order's payment is about another amount", field="amount")
+    await _repeat(transaction, row)
+    return payment_message(row)
+
+
+async def refund_payment(transaction: Transaction, request: RefundPaymentRequest) -> Payment:
+    """Write the wish to have the money back. Ends in PaymentRefunded or PaymentVoided, whatever is found.
+
+    A payment nobody has asked for yet gets a tombstone, so that a late ChargePayment takes nothing.
+    """
+    tombstone = await transaction.first(
+        _ENTOMB, payment_id=uuid7(), order_id=request.order_id, **telemetry.store()._asdict()
+    )
+    if tombstone is not None:
+        settlement.tell(transaction, tombstone)
+        return payment_message(tombstone)
+    row = await _lock(transaction, request.order_id)
+    if row.state == "DECLINED":
+        row = await settlement.move(transaction, row.payment_id, "DECLINED", "VOIDED") or row
+    elif row.state in ("CHARGING", "CHARGED"):
+        row = await _wish(transaction, request.order_id) or row
+    else:
+        await _repeat(transaction, row)
+    return payment_message(row)
+
+
+async def refund_cancelled_order(transaction: Transaction, event: OrderCancelled, envelope: Envelope) -> None:
+    """Give back what was charged. A saga that was cancelled while pending has undone its payment before it says so."""
+    await _wish(transaction, event.order_id)
+
+
+async def get_payment(transaction: Transaction, request: GetPaymentRequest) -> Payment:
+    """The payment of an order.
+
+    Raises:
+        NotFound: the order has none, as far as we have heard.
+    """
+    row = await transaction.first(_FIND, order_id=request.order_id)
+    if row is None:
+        raise NotFound("the order has no payment", field="order_id")
+    return payment_message(row)
+
+
+async def _lock(transaction: Transaction, order_id: str) -> Row[Any]:
+    """The order's payment, which exists, kept from changing until the commit."""
+    return (await transaction.all(_LOCK, order_id=order_id))[0]
+
+
+async def _wish(transaction: Transaction, order_id: str) -> Row[Any] | None:
+    """Hand the payment to the card worker for a refund; None if there is nothing to refund, or that is under way."""
+    row = await transaction.first(_WISH, order_id=order_id, **telemetry.store()._asdict())
+    if row is not None:
+        transaction.notify(CHANNEL)
+    return row
+
+
+async def _repeat(transaction: Transaction, row: Row[Any]) -> None:
+    """Tell the outcome again, if there is one, in case it was lost."""
+    await outbox.republish(transaction, subject=row.order_id, sequence=row.version)

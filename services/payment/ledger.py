@@ -1,0 +1,39 @@
+"""The double-entry ledger: what was taken and given back, in entries that are added and never changed.
+
+charge:  debit card_network, credit customer_payments        refund:  the same, reversed
+
+The database keeps its laws: a posting that does not sum to zero is refused, a second one of a kind too, and the
+running role may neither change nor delete an entry.
+"""
+
+from typing import Any, Literal
+
+from sqlalchemy import Row
+
+from chassis.database import Sql, Transaction
+
+Posting = Literal["charge", "refund"]
+
+_ACCOUNTS = ("card_network", "customer_payments")
+_SIGNS: dict[Posting, tuple[int, int]] = {"charge": (1, -1), "refund": (-1, 1)}
+
+_POST = Sql(
+    "INSERT ledger_entries",
+    """
+    INSERT INTO ledger_entries (payment_id, posting, account, amount_minor, currency_code)
+    SELECT :payment_id, :posting, account, amount_minor, :currency_code
+    FROM unnest(CAST(:accounts AS text[]), CAST(:amounts_minor AS bigint[])) AS entry (account, amount_minor)
+    """,
+)
+
+
+async def post(transaction: Transaction, posting: Posting, payment: Row[Any]) -> None:
+    """Book the whole amount of a payment."""
+    await transaction.run(
+        _POST,
+        payment_id=payment.payment_id,
+        posting=posting,
+        accounts=list(_ACCOUNTS),
+        amounts_minor=[sign * payment.amount_minor for sign in _SIGNS[posting]],
+        currency_code=payment.currency_code,
+    )

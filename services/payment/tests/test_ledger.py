@@ -1,0 +1,86 @@
+"""The laws of the ledger, kept by the database whatever the code does."""
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from chassis.database import Database, Sql
+from services.payment import ledger
+from services.payment.tests.driver import Driver
+
+_ONE_SIDED = Sql(
+    "INSERT ledger_entries",
+    """
+    INSERT INTO ledger_entries (payment_id, posting, account, amount_minor, currency_code)
+    VALUES (:payment_id, 'refund', 'card_network', -1, 'EUR')
+    """,
+)
+_MIXED = Sql(
+    "INSERT ledger_entries",
+    """
+    INSERT INTO ledger_entries (payment_id, posting, account, amount_minor, currency_code)
+    VALUES (:payment_id, 'refund', 'card_network', -1, 'EUR'), (:payment_id, 'refund', 'customer_payments', 1, 'USD')
+    """,
+)
+_CHANGE = Sql("UPDATE ledger_entries", "UPDATE ledger_entries SET amount_minor = 0")
+_DELETE = Sql("DELETE ledger_entries", "DELETE FROM ledger_entries")
+_TRUNCATE = Sql("TRUNCATE ledger_entries", "TRUNCATE ledger_entries")
+_FORGET = Sql("DELETE payments", "DELETE FROM payments")
+_REPRICE = Sql("UPDATE payments", "UPDATE payments SET amount_minor = 0")
+_FAULTY = Sql("SELECT payments", "SELECT 1 / 0 FROM payments WHERE card_token <> :card_token")
+_SUM = Sql("SELECT ledger_entries", "SELECT coalesce(sum(amount_minor), 0) AS total FROM ledger_entries")
+
+INSUFFICIENT_PRIVILEGE, CHECK_VIOLATION, UNIQUE_VIOLATION = "42501", "23514", "23505"
+
+
+async def refused(database: Database, sql: Sql, **parameters: object) -> str:
+    """Run what must fail; returns the SQLSTATE."""
+    with pytest.raises(DBAPIError) as error:
+        async with database.single() as once:
+            await once.run(sql, **parameters)
+    return str(getattr(error.value.orig, "sqlstate", ""))
+
+
+async def test_the_ledger_sums_to_zero(driver: Driver, order_id: str) -> None:
+    """After charges and refunds, over everything."""
+    await driver.charge(order_id)
+    await driver.settle(order_id)
+    await driver.refund(order_id)
+    await driver.settle(order_id)
+    assert len(await driver.entries(order_id)) == 4
+    async with driver.database.single() as once:
+        row = await once.first(_SUM)
+    assert row is not None
+    assert row.total == 0
+
+
+@pytest.mark.parametrize("sql", [_ONE_SIDED, _MIXED])
+async def test_a_posting_that_does_not_balance_is_refused(driver: Driver, order_id: str, sql: Sql) -> None:
+    """One side alone, or two currencies."""
+    await driver.charge(order_id)
+    payment_id = (await driver.row(order_id)).payment_id
+    assert await refused(driver.database, sql, payment_id=payment_id) == CHECK_VIOLATION
+    assert await driver.entries(order_id) == []
+
+
+async def test_a_payment_is_not_booked_twice(driver: Driver, order_id: str) -> None:
+    """The database refuses a second posting of a kind."""
+    await driver.charge(order_id)
+    await driver.settle(order_id)
+    with pytest.raises(DBAPIError) as error:
+        await driver.database.unit_of_work(ledger.post, "charge", await driver.row(order_id))
+    assert getattr(error.value.orig, "sqlstate", "") == UNIQUE_VIOLATION
+
+
+@pytest.mark.parametrize("sql", [_CHANGE, _DELETE, _TRUNCATE, _FORGET, _REPRICE], ids=lambda sql: sql.summary)
+async def test_the_running_role_cannot_rewrite_history(driver: Driver, sql: Sql) -> None:
+    """No entry changes or goes, no payment is forgotten or gets another price."""
+    assert await refused(driver.database, sql) == INSUFFICIENT_PRIVILEGE
+
+
+async def test_a_fault_of_the_database_does_not_tell_the_card(driver: Driver) -> None:
+    """Errors end in logs and span statuses; the statement's values must not."""
+    with pytest.raises(DBAPIError) as error:
+        async with driver.database.single() as once:
+            await once.run(_FAULTY, card_token="tok_secret")
+    assert "SELECT 1 / 0" in str(error.value)
+    assert "tok_secret" not in str(error.value)
