@@ -1,0 +1,175 @@
+"""Every error the gateway answers with: RFC 9457 problem documents, and the one table from gRPC to HTTP.
+
+AioRpcError ─▶ rich status (ErrorInfo, BadRequest, RetryInfo) ─▶ Problem ─▶ application/problem+json
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from opentelemetry import trace
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:shop:problem:"
+
+Header = tuple[bytes, bytes]
+
+HTTP_STATUS: dict[grpc.StatusCode, HTTPStatus] = {
+    grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.OUT_OF_RANGE: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS: HTTPStatus.CONFLICT,
+    grpc.StatusCode.ABORTED: HTTPStatus.CONFLICT,
+    grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.CONFLICT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    grpc.StatusCode.UNIMPLEMENTED: HTTPStatus.NOT_IMPLEMENTED,
+    grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+    # Everything else is a fault of the shop, not of the caller: 500.
+}
+# HTTP tells apart what gRPC has one code for.
+HTTP_STATUS_OF_REASON: dict[str, HTTPStatus] = {"IDEMPOTENCY_KEY_REUSED": HTTPStatus.UNPROCESSABLE_ENTITY}
+
+# Said instead of a message that was not written for the caller.
+_DETAILS: dict[HTTPStatus, str] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: "A service does not answer. Nothing may have been done; try again.",
+    HTTPStatus.GATEWAY_TIMEOUT: "A service did not answer in time. Whether the request was carried out is unknown.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The shop takes no more requests at the moment; try again later.",
+    HTTPStatus.NOT_IMPLEMENTED: "The service does not offer this.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The shop failed to answer. The trace tells why.",
+}
+_RETRY_AFTER_SECONDS = 1
+_GENERAL_RULE = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with a request: the field's path as the caller wrote it, what it must be, and the rule's id."""
+
+    field: str
+    description: str
+    rule: str
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """An answer that is an error; `reason` names its kind for programs, `detail` says it to a person."""
+
+    status: HTTPStatus
+    code: str
+    reason: str
+    detail: str
+    violations: tuple[Violation, ...] = ()
+    headers: tuple[Header, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """The problem document, with the id of the current trace."""
+        document: dict[str, Any] = {
+            "type": TYPE_PREFIX + self.reason.lower().replace("_", "-") if self.reason else "about:blank",
+            "title": self.reason.replace("_", " ").capitalize() if self.reason else self.status.phrase,
+            "status": int(self.status),
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if self.reason:
+            document["reason"] = self.reason
+        if self.violations:
+            document["violations"] = [
+                {"field": broken.field, "description": broken.description, "rule": broken.rule}
+                for broken in self.violations
+            ]
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            document["traceId"] = f"{context.trace_id:032x}"
+        return document
+
+    def body(self) -> bytes:
+        """The problem document as JSON."""
+        return json.dumps(self.document(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def refusal(status: HTTPStatus, reason: str, detail: str, *headers: Header, code: str = "INVALID_ARGUMENT") -> Problem:
+    """What the gateway itself refuses, before any service has seen it."""
+    return Problem(status, code, reason, detail, headers=headers)
+
+
+def invalid(violations: Iterable[Violation], *, reason: str = "INVALID") -> Problem:
+    """A request whose fields are wrong."""
+    found = tuple(violations)
+    detail = "; ".join(
+        f"{broken.field}: {broken.description}" if broken.field else broken.description for broken in found
+    )
+    return Problem(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", reason, detail, found)
+
+
+def unavailable(detail: str) -> Problem:
+    """The gateway itself takes no more at the moment."""
+    retry = (b"retry-after", str(_RETRY_AFTER_SECONDS).encode())
+    return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "GATEWAY_BUSY", detail, retry, code="UNAVAILABLE")
+
+
+def internal() -> Problem:
+    """A fault of the gateway itself."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return Problem(status, grpc.StatusCode.INTERNAL.name, "", _DETAILS[status])
+
+
+def of_rpc_error(error: grpc.aio.AioRpcError, caller_name: Callable[[str], str]) -> Problem:
+    """The problem document for a failed RPC.
+
+    Only what a service wrote for callers is shown, and that is what comes with an `ErrorInfo` or a `BadRequest`;
+    any other message may tell of addresses, statements or files.
+
+    Args:
+        error: what the call raised.
+        caller_name: turns a field's path in proto names into the name the HTTP caller knows.
+    """
+    code = error.code()
+    info, bad_request, retry = _details(error)
+    reason = info.reason if info else ""
+    status = HTTP_STATUS_OF_REASON.get(reason) or HTTP_STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    violations = tuple(
+        Violation(caller_name(found.field), found.description, found.reason or _GENERAL_RULE)
+        for found in (bad_request.field_violations if bad_request else ())
+    )
+    meant_for_callers = (info or bad_request) and status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if violations:
+        detail = invalid(violations).detail
+    elif meant_for_callers:
+        detail = error.details() or status.phrase
+    else:
+        detail = _DETAILS.get(status, status.phrase)
+    headers: tuple[Header, ...] = ()
+    if status is HTTPStatus.SERVICE_UNAVAILABLE or retry is not None:
+        headers = ((b"retry-after", str(_RETRY_AFTER_SECONDS if retry is None else retry).encode()),)
+    return Problem(status, code.name, reason, detail, violations, headers)
+
+
+def _details(
+    error: grpc.aio.AioRpcError,
+) -> tuple[error_details_pb2.ErrorInfo | None, error_details_pb2.BadRequest | None, int | None]:
+    """The rich details of an error, the last one as whole seconds, rounded up."""
+    try:
+        # An AioRpcError offers what the function asks of a call, without being one.
+        status = rpc_status.from_call(cast(grpc.Call, error))
+    except ValueError:
+        # Code and rich status disagree: not written by our services, so nothing of it is shown.
+        return None, None, None
+    info: error_details_pb2.ErrorInfo | None = None
+    bad_request: error_details_pb2.BadRequest | None = None
+    retry: int | None = None
+    for detail in status.details if status else ():
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo.FromString(detail.value)
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad_request = error_details_pb2.BadRequest.FromString(detail.value)
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
+            retry = delay.seconds + (delay.nanos > 0)
+    return info, bad_request, retry

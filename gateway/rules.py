@@ -1,0 +1,217 @@
+"""Which RPCs the gateway offers over HTTP, and how: read from the `google.api.http` and `shop.rest.v1.rest` options.
+
+service descriptors ─▶ Rule (verb, path template, body, RPC, REST option), checked against the request's fields
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from shop.rest.v1 import rest_pb2
+
+_VERBS: Final = {"get": "GET", "put": "PUT", "post": "POST", "delete": "DELETE", "patch": "PATCH"}
+_VARIABLE: Final = re.compile(r"\{([a-z0-9_.]+)(?:=([^{}]+))?\}")
+# A colon ends the last segment: behind it stands the verb, as in /v1/orders/{order_id}:cancel.
+_SEGMENT: Final = "[^/:]+"
+
+
+class AnnotationError(ValueError):
+    """An RPC's HTTP annotation cannot be served as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathTemplate:
+    """A path of the annotation's grammar: how it is matched, and which fields it fills, by their dotted path."""
+
+    text: str
+    pattern: re.Pattern[str]
+    variables: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "PathTemplate":
+        """Compile the template.
+
+        Raises:
+            AnnotationError: not a template.
+        """
+        pattern, variables, end = "", list[str](), 0
+        for found in _VARIABLE.finditer(text):
+            pattern += _literal(text, text[end : found.start()])
+            variables.append(found[1])
+            pattern += f"({_segments(text, found[2] or '*')})"
+            end = found.end()
+        pattern += _literal(text, text[end:])
+        if not text.startswith("/") or len(set(variables)) != len(variables):
+            raise AnnotationError(f"{text}: not a path template")
+        return cls(text, re.compile(pattern), tuple(variables))
+
+    @property
+    def shown(self) -> str:
+        """The path as OpenAPI and spans name it: variables without their patterns."""
+        return _VARIABLE.sub(lambda found: f"{{{found[1]}}}", self.text)
+
+
+def _literal(template: str, text: str) -> str:
+    if re.search(r"[{}*?#]", text):
+        raise AnnotationError(f"{template}: not a path template")
+    return re.escape(text)
+
+
+def _segments(template: str, text: str) -> str:
+    parts = text.split("/")
+    if "**" in parts[:-1]:
+        raise AnnotationError(f"{template}: ** stands last")
+    return "/".join({"*": _SEGMENT, "**": ".*"}.get(part) or _literal(template, part) for part in parts)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to reach one RPC over HTTP."""
+
+    verb: str
+    path: PathTemplate
+    body: str
+    response_body: str
+    rpc: MethodDescriptor
+    rest: rest_pb2.Rest
+
+    @property
+    def rpc_path(self) -> str:
+        """The RPC's name on the wire."""
+        return f"/{self.rpc.containing_service.full_name}/{self.rpc.name}"
+
+    @cached_property
+    def request_class(self) -> type[Message]:
+        return GetMessageClass(self.rpc.input_type)
+
+    @cached_property
+    def response_class(self) -> type[Message]:
+        return GetMessageClass(self.rpc.output_type)
+
+    @property
+    def success_status(self) -> int:
+        return self.rest.success_status or 200
+
+    @cached_property
+    def query(self) -> dict[str, FieldDescriptor]:
+        """The request fields that neither path nor body takes, by their dotted path: the query may set them."""
+        if self.body == "*":
+            return {}
+        taken = {*self.path.variables, self.body}
+        return {path: field for path, field in _leaves(self.rpc.input_type) if not taken & set(_prefixes(path))}
+
+
+def rules(services: Iterable[ServiceDescriptor]) -> list[Rule]:
+    """The rules of all annotated RPCs.
+
+    Raises:
+        AnnotationError: a rule names what the request does not have, or two rules are for the same call.
+    """
+    found = [rule for service in services for rpc in service.methods for rule in _rules(rpc)]
+    seen: dict[tuple[str, str], Rule] = {}
+    for rule in found:
+        other = seen.setdefault((rule.verb, rule.path.pattern.pattern), rule)
+        if other is not rule:
+            raise AnnotationError(f"{rule.rpc.full_name} and {other.rpc.full_name}: both {rule.verb} {rule.path.text}")
+    return found
+
+
+def _rules(rpc: MethodDescriptor) -> Iterator[Rule]:
+    options: Any = rpc.GetOptions()
+    if not options.HasExtension(annotations_pb2.http):
+        return
+    annotation = options.Extensions[annotations_pb2.http]
+    rest = options.Extensions[rest_pb2.rest]
+    for http in (annotation, *annotation.additional_bindings):
+        try:
+            yield _checked(_rule(rpc, http, rest))
+        except AnnotationError as error:
+            raise AnnotationError(f"{rpc.full_name}: {error}") from None
+
+
+def _rule(rpc: MethodDescriptor, http: http_pb2.HttpRule, rest: rest_pb2.Rest) -> Rule:
+    kind = http.WhichOneof("pattern")
+    if kind == "custom":
+        verb, path = http.custom.kind.upper(), http.custom.path
+    elif kind is not None:
+        verb, path = _VERBS[kind], getattr(http, kind)
+    else:
+        raise AnnotationError("the rule has no path")
+    return Rule(verb, PathTemplate.parse(path), http.body, http.response_body, rpc, rest)
+
+
+def _checked(rule: Rule) -> Rule:
+    request, response = rule.rpc.input_type, rule.rpc.output_type
+    if rule.rpc.client_streaming:
+        raise AnnotationError("the gateway has no route for a stream of requests")
+    for path in rule.path.variables:
+        field = field_at(request, path)
+        if field.is_repeated or field.message_type is not None:
+            raise AnnotationError(f"{path} cannot stand in a path")
+    if rule.body not in ("", "*"):
+        field_at(request, rule.body)
+    if rule.response_body:
+        field_at(response, rule.response_body)
+    if rule.rest.idempotency_key_field:
+        field_at(request, rule.rest.idempotency_key_field)
+    for path in (*PathTemplate.parse(rule.rest.location or "/").variables, rule.rest.trace_id_field):
+        if path:
+            field_at(response, path)
+    return rule
+
+
+def field_at(message_type: Descriptor, path: str) -> FieldDescriptor:
+    """The field at a dotted path.
+
+    Raises:
+        AnnotationError: there is none.
+    """
+    first, _, rest = path.partition(".")
+    field = message_type.fields_by_name.get(first)
+    if field is None:
+        raise AnnotationError(f"{message_type.full_name} has no field {first}")
+    if not rest:
+        return field
+    if field.message_type is None or field.is_repeated:
+        raise AnnotationError(f"{field.full_name} has no fields")
+    return field_at(field.message_type, rest)
+
+
+def json_path(message_type: Descriptor, path: str) -> str:
+    """A field's path in the names that JSON uses: `lines[0].unit_price` becomes `lines[0].unitPrice`.
+
+    What names no field is passed on as it is.
+    """
+    shown: list[str] = []
+    current: Any = message_type
+    for part in re.findall(r"[^.\[]+(?:\[(?:\"(?:[^\"\\]|\\.)*\"|[^\]]*)\])*", path):
+        name, bracket, subscript = part.partition("[")
+        field = current.fields_by_name.get(name) if current is not None else None
+        shown.append((field.json_name if field is not None else name) + bracket + subscript)
+        current = field.message_type if field is not None else None
+        if current is not None and current.GetOptions().map_entry:
+            current = current.fields_by_name["value"].message_type
+    return ".".join(shown)
+
+
+def _leaves(
+    message_type: Descriptor, prefix: str = "", above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, FieldDescriptor]]:
+    """The fields a query can set: scalars, lists of scalars, and those of messages within."""
+    for field in message_type.fields:
+        inner = field.message_type
+        if inner is None or inner.full_name.startswith("google.protobuf."):
+            yield prefix + field.name, field
+        elif not field.is_repeated and inner.full_name not in above:
+            yield from _leaves(inner, f"{prefix}{field.name}.", (*above, inner.full_name))
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    parts = path.split(".")
+    return (".".join(parts[: end + 1]) for end in range(len(parts)))
