@@ -1,0 +1,105 @@
+"""One HTTP exchange: the SERVER span around it, the request's body, the answer, or the end of the connection."""
+
+import json
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from chassis import telemetry
+from chassis.telemetry import TraceContext
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+BODY_BYTES_MAX = 16 * 1024
+
+
+class HungUp(Exception):
+    """The connection is closed; nobody is left to answer."""
+
+
+class BadRequest(Exception):
+    """The request is answered by a status of its own."""
+
+    def __init__(self, status: HTTPStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+class Exchange:
+    """A request and the way back.
+
+    Args:
+        scope: its state holds `abort`, which cuts the connection.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+    @contextmanager
+    def span(self, route: str) -> Generator[Span]:
+        """The SERVER span, named after the route, as a child of the caller's."""
+        method: str = self._scope["method"]
+        with telemetry.span(
+            f"{method} {route}",
+            SpanKind.SERVER,
+            {
+                "http.request.method": method,
+                "http.route": route,
+                "url.path": self._scope["path"],
+                "url.scheme": self._scope["scheme"],
+            },
+            telemetry.restore(TraceContext(self.header("traceparent"), self.header("tracestate"))),
+        ) as span:
+            yield span
+
+    def header(self, name: str) -> str:
+        """A request header by its lower-case name; empty if absent."""
+        return self._headers.get(name, "")
+
+    async def body(self) -> Any:
+        """The body's JSON.
+
+        Raises:
+            BadRequest: it is too long, or no JSON.
+        """
+        received = b""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise HungUp
+            received += message["body"]
+            more = message["more_body"]
+            if len(received) > BODY_BYTES_MAX:
+                raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
+        try:
+            return json.loads(received)
+        except ValueError:
+            raise BadRequest(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+
+    async def answer(self, span: Span, status: HTTPStatus, body: object) -> None:
+        """Send the answer, and note its status on the span."""
+        span.set_attribute("http.response.status_code", int(status))
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            span.set_attribute("error.type", str(int(status)))
+            span.set_status(Status(StatusCode.ERROR))
+        content = json.dumps(body, separators=(",", ":")).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        await self._send({"type": "http.response.start", "status": int(status), "headers": headers})
+        await self._send({"type": "http.response.body", "body": content})
+
+    def abort(self) -> None:
+        """Cut the connection as a broken network would."""
+        self._scope["state"]["abort"]()
+
+    async def hung_up(self) -> None:
+        """Wait until the connection is closed, by whomever; then raises HungUp."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        raise HungUp

@@ -1,0 +1,46 @@
+"""Ends every child when the runner is gone, however it went.
+
+runner ──pipe──▶ guardian (a shell, leads the process group of all children)
+   ✗ killed        its input ends: it ends the group, and itself
+"""
+
+import asyncio
+import signal
+from pathlib import Path
+
+from infra.local.part import send_signal
+
+# The runner holds the only other end of the shell's input, so `read` fails when the runner is gone, even if killed.
+# The children are asked first, so that the database can give back its shared memory.
+_LAST_WILL = """
+trap '' TERM
+while read -r _; do :; done
+kill -TERM 0
+sleep 2
+rm -rf -- "$@"
+kill -KILL 0
+"""
+
+
+class Guardian:
+    """Start every child with `process_group=guardian.group`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, *leftovers: Path) -> "Guardian":
+        """`leftovers` are the folders that nobody but the runner would remove."""
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", _LAST_WILL, "guardian", *leftovers, stdin=asyncio.subprocess.PIPE, process_group=0
+        )
+        return cls(process)
+
+    @property
+    def group(self) -> int:
+        return self._process.pid
+
+    async def dismiss(self) -> None:
+        """To be called when no child is left."""
+        send_signal(self._process, signal.SIGKILL)
+        await self._process.wait()

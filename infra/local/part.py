@@ -1,0 +1,126 @@
+"""One part of the system: how it is started, and the process that runs it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+_LAST_LINES = 20
+
+Process = asyncio.subprocess.Process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    name: str
+    command: tuple[str, ...]
+    # Awaited with each new process; returns when it is ready, and never if it ends before.
+    until_ready: Callable[[Process], Awaitable[None]]
+    # Shown to the person.
+    address: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    # The system user that runs it, where that is not the one who runs the runner.
+    user: str | None = None
+    working_folder: Path | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    # Whether the runner talks to it over its standard input and output, which otherwise are nothing and the log.
+    talks: bool = False
+    # Why the system cannot go on without it; such a part is not restarted.
+    fatal: str = ""
+
+
+class Ownership(TypedDict):
+    user: str | None
+    group: str | None
+    extra_groups: list[str] | None
+
+
+def ownership(user: str | None) -> Ownership:
+    """The arguments that make a subprocess run as `user`, or as the one who starts it."""
+    return {"user": user, "group": user, "extra_groups": None if user is None else []}
+
+
+def send_signal(process: Process, number: signal.Signals) -> None:
+    """To a process that may have ended meanwhile, which is no error: whoever waits for it will hear."""
+    # Not the process's own method, which looks whether it has ended and so takes its exit code from who waits for it.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+
+async def ask(process: Process, command: str) -> dict[str, Any]:
+    """Says a line to a part that talks, and gives its answer."""
+    if process.stdin is None:
+        raise ValueError("this part does not talk")
+    process.stdin.write(f"{command}\n".encode())
+    return await answer_of(process)
+
+
+async def answer_of(process: Process) -> dict[str, Any]:
+    """The next line that the part says, a JSON object; never returns if the part ends instead."""
+    if process.stdout is None:
+        raise ValueError("this part does not talk")
+    line = await process.stdout.readline()
+    if not line:
+        await asyncio.Event().wait()
+    return json.loads(line)
+
+
+class RunningPart:
+    """A part and its current process, in the process group of the guardian; the log goes on over restarts."""
+
+    def __init__(self, part: Part, process: Process, log_path: Path, group: int) -> None:
+        self.part = part
+        self.process = process
+        self.log_path = log_path
+        self.is_ready = asyncio.Event()
+        # Whether the runner itself wanted its death.
+        self.is_killed = False
+        self._group = group
+
+    @classmethod
+    async def start(cls, part: Part, log_folder: Path, group: int) -> "RunningPart":
+        log_path = log_folder / f"{part.name}.log"
+        log_path.write_bytes(b"")
+        return cls(part, await _spawn(part, log_path, group), log_path, group)
+
+    async def restart(self) -> None:
+        self.process = await _spawn(self.part, self.log_path, self._group)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        send_signal(self.process, number)
+
+    async def stop(self, patience_seconds: float) -> None:
+        self.send_signal(self.part.stop_signal)
+        # A paused process would not hear it.
+        self.send_signal(signal.SIGCONT)
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await self.process.wait()
+        except TimeoutError:
+            self.send_signal(signal.SIGKILL)
+            await self.process.wait()
+
+    def last_words(self) -> str:
+        """The end of its log, each line below the one before and prefixed with its name."""
+        lines = self.log_path.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        return "".join(f"\n  {self.part.name} | {line}" for line in lines)
+
+
+async def _spawn(part: Part, log_path: Path, group: int) -> Process:
+    with log_path.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *part.command,
+            stdin=asyncio.subprocess.PIPE if part.talks else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE if part.talks else log,
+            stderr=log,
+            env=dict(part.environment),
+            cwd=part.working_folder,
+            process_group=group,
+            **ownership(part.user),
+        )

@@ -1,0 +1,135 @@
+"""The commands of the embedded runner: in this terminal, and in the background."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from infra.local.parts import ROOT
+from infra.local.ports import Ports
+from infra.local.run_folder import AlreadyRuns, RunFolder
+from infra.local.supervisor import SystemFailed
+from infra.local.system import System
+
+_STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+
+Use = Callable[[System], Awaitable[None]]
+
+
+async def run(console: Console, folder: RunFolder, ports: Ports, use: Use) -> None:
+    """Starts the system, uses it and ends it; raises SystemFailed if it cannot go on before `use` has returned."""
+    # As SIGINT does by itself. A second one ends the runner at once, and the guardian ends the rest.
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, partial(_cancel, asyncio.current_task(loop)))
+    begin = time.monotonic()
+    is_complete = False
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+        if is_complete:
+            folder.write_state(system.state())
+
+    with folder.claimed(), console.status("Starting") as status:
+        system = System(ports=ports, folder=folder.path, say=say)
+        async with system:
+            status.stop()
+            is_complete = True
+            say(f"Everything is ready after {time.monotonic() - begin:.1f} s; the logs are in {folder.path / 'logs'}")
+            say(_addresses(system.state()))
+            try:
+                await _until_used(system, use)
+            finally:
+                console.print("Stopping")
+
+
+async def until_cancelled(_: System) -> None:
+    await asyncio.Event().wait()
+
+
+def _cancel(task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        task.cancel()
+
+
+async def _until_used(system: System, use: Use) -> None:
+    using = asyncio.ensure_future(use(system))
+    failing = asyncio.ensure_future(system.failed())
+    try:
+        await asyncio.wait((using, failing), return_when=asyncio.FIRST_COMPLETED)
+        if failing.done():
+            raise SystemFailed(failing.result())
+        using.result()
+    finally:
+        using.cancel()
+        failing.cancel()
+
+
+def start(console: Console, folder: RunFolder, options: Sequence[str]) -> None:
+    """Leaves the system running in the background once all of it is ready."""
+    if folder.runner() is not None:
+        raise AlreadyRuns(f"the system runs already, as process {folder.runner()}")
+    folder.forget_state()
+    with folder.log_path.open("wb") as log, console.status("Starting"):
+        runner = subprocess.Popen(  # noqa: S603 - this very program
+            (sys.executable, "-m", "infra.local", "run", *options),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # The terminal's signals and its end are not for it.
+            start_new_session=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        while folder.read_state() is None and runner.poll() is None:
+            time.sleep(_POLL_SECONDS)
+    console.print(folder.log_path.read_text().rstrip(), highlight=False, soft_wrap=True)
+    if runner.poll() is not None:
+        raise SystemFailed(f"the system did not start; all that was said is in {folder.log_path}")
+
+
+async def stop(console: Console, folder: RunFolder) -> None:
+    """Ends the system that runs in the folder, in the background or in another terminal."""
+    pid = folder.runner()
+    if pid is None:
+        console.print("Nothing runs.")
+        return
+    os.kill(pid, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await folder.until_released()
+    except TimeoutError:
+        # Its guardian ends what it leaves.
+        os.kill(pid, signal.SIGKILL)
+        await folder.until_released()
+    console.print("Stopped.")
+
+
+def _addresses(state: dict[str, Any]) -> str:
+    return f"API {state['gateway_url']}   traces {state['traces_url']}   Kafka {state['kafka']}"
+
+
+def status(console: Console, folder: RunFolder) -> bool:
+    """Whether the system runs and all of it is ready."""
+    pid, state = folder.runner(), folder.read_state()
+    if pid is None:
+        console.print("Nothing runs.")
+        return False
+    if state is None:
+        console.print(f"Process {pid} is starting the system.")
+        return False
+    table = Table("part", "process", "state", "address", box=None)
+    for part in state["parts"]:
+        state_of_part = "[green]ready[/]" if part["is_ready"] else "[bold red]not ready[/]"
+        table.add_row(part["name"], str(part["pid"]), state_of_part, part["address"])
+    console.print(table)
+    console.print(_addresses(state), highlight=False)
+    return all(part["is_ready"] for part in state["parts"])

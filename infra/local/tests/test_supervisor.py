@@ -1,0 +1,232 @@
+"""The supervisor keeps parts alive, gives up on hopeless ones, and leaves no process behind."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from infra.local.guardian import Guardian
+from infra.local.part import Part, Process
+from infra.local.supervisor import Supervisor, SystemFailed
+
+SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
+SLEEP_DEAF_TO_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+
+
+async def at_once(_: Process) -> None:
+    pass
+
+
+async def never(_: Process) -> None:
+    await asyncio.Event().wait()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the conditions come true in other processes
+            await asyncio.sleep(0.01)
+
+
+def says_begun(log: Path) -> Callable[[Process], Awaitable[None]]:
+    async def until_ready(_: Process) -> None:
+        await until(lambda: "begun" in log.read_text())
+
+    return until_ready
+
+
+def part(
+    name: str,
+    code: str = SLEEP,
+    *,
+    until_ready: Callable[[Process], Awaitable[None]] = at_once,
+    fatal: str = "",
+    environment: dict[str, str] | None = None,
+) -> Part:
+    command = (sys.executable, "-S", "-c", code)
+    return Part(name=name, command=command, until_ready=until_ready, fatal=fatal, environment=environment or {})
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Said(list[str]):
+    """What the supervisor told the person, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = asyncio.Event()
+
+    def __call__(self, line: str) -> None:
+        self.append(line)
+        self._changed.set()
+
+    async def until(self, words: str, *, times: int = 1) -> None:
+        async with asyncio.timeout(10):
+            while sum(words in line for line in self) < times:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@pytest.fixture
+async def said() -> Said:
+    return Said()
+
+
+@pytest.fixture
+async def supervisor(tmp_path: Path, said: Said) -> AsyncIterator[Supervisor]:
+    guardian = await Guardian.start()
+    supervisor = Supervisor(
+        tmp_path / "logs", guardian.group, say=said, deaths_max=3, ready_seconds=2.0, stop_seconds=0.5
+    )
+    (tmp_path / "logs").mkdir()
+    yield supervisor
+    await supervisor.stop()
+    assert not any(is_alive(running.process.pid) for running in supervisor.parts)
+    await guardian.dismiss()
+
+
+async def test_a_part_that_dies_is_restarted_and_it_is_said(supervisor: Supervisor, said: Said) -> None:
+    await supervisor.start(part("order"))
+    first = supervisor["order"].process.pid
+    await supervisor.kill("order")
+    assert not is_alive(first)
+    await said.until("order is ready again")
+    assert said[1].startswith("order was killed by SIGKILL; restarting it")
+    assert supervisor["order"].process.pid != first
+    assert not supervisor.failure.done()
+
+
+async def test_the_log_of_a_part_goes_on_over_its_restarts(supervisor: Supervisor, said: Said, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "order.log"
+    await supervisor.start(part("order", until_ready=says_begun(log)))
+    await supervisor.kill("order")
+    await said.until("order is ready again")
+    await until(lambda: log.read_text() == "begun\nbegun\n")
+
+
+async def test_a_part_that_keeps_dying_ends_the_system_with_its_last_words(supervisor: Supervisor) -> None:
+    """After three deaths within the window the supervisor gives up, and quotes the log."""
+    await supervisor.start(part("order", "import sys; sys.exit('no database')"))
+    async with asyncio.timeout(10):
+        reason = await supervisor.failure
+    assert reason.startswith("order keeps dying, at last it ended with exit code 1")
+    assert "  order | no database" in reason
+
+
+async def test_killing_a_part_again_and_again_is_not_held_against_it(supervisor: Supervisor, said: Said) -> None:
+    """Only deaths that nobody asked for end the system."""
+    await supervisor.start(part("order"))
+    for times in range(1, 6):
+        await supervisor.kill("order")
+        await said.until("order is ready again", times=times)
+    assert not supervisor.failure.done()
+
+
+async def test_the_death_of_a_part_that_all_depend_on_ends_the_system(supervisor: Supervisor) -> None:
+    await supervisor.start(part("broker", fatal="its messages are gone"))
+    await supervisor.kill("broker")
+    async with asyncio.timeout(10):
+        assert (await supervisor.failure).startswith("broker was killed by SIGKILL: its messages are gone")
+
+
+async def test_a_part_that_ends_while_it_starts_is_an_error_with_its_last_words(supervisor: Supervisor) -> None:
+    with pytest.raises(
+        SystemFailed, match=r"(?s)order ended with exit code 1 while it started; .*  order \| DATABASE_URL is missing"
+    ):
+        await supervisor.start(
+            part("inventory"),
+            part("order", "import sys; sys.exit('DATABASE_URL is missing')", until_ready=never),
+        )
+
+
+async def test_a_part_that_is_never_ready_is_an_error(supervisor: Supervisor) -> None:
+    with pytest.raises(SystemFailed, match="order was not ready within 2 s"):
+        await supervisor.start(part("order", until_ready=never))
+
+
+async def test_a_start_does_not_wait_for_a_system_that_failed_meanwhile(supervisor: Supervisor) -> None:
+    """The reason is what failed, not what was still starting."""
+    await supervisor.start(part("order", "import sys; sys.exit('no database')"))
+    with pytest.raises(SystemFailed, match="order keeps dying"):
+        await supervisor.start(part("gateway", until_ready=never))
+
+
+async def test_parts_end_in_reverse_order(supervisor: Supervisor, tmp_path: Path) -> None:
+    """What was started last, and may use all others, ends first."""
+    code = (
+        "import signal, sys, os; signal.signal(signal.SIGTERM, lambda *_: (print(os.environ['NAME'], file=open("
+        "os.environ['ENDS'], 'a')), sys.exit())); print('begun', flush=True); signal.pause()"
+    )
+    for name in ("postgres", "order", "gateway"):
+        await supervisor.start(
+            part(
+                name,
+                code,
+                until_ready=says_begun(tmp_path / "logs" / f"{name}.log"),
+                environment={"NAME": name, "ENDS": str(tmp_path / "ends")},
+            )
+        )
+    await supervisor.stop()
+    assert (tmp_path / "ends").read_text().split() == ["gateway", "order", "postgres"]
+
+
+async def test_a_part_deaf_to_sigterm_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+    ready = says_begun(tmp_path / "logs" / "order.log")
+    await supervisor.start(part("order", SLEEP_DEAF_TO_SIGTERM, until_ready=ready))
+    await supervisor.stop()
+    assert supervisor["order"].process.returncode == -signal.SIGKILL
+
+
+async def test_a_paused_part_ends_like_any_other(supervisor: Supervisor, tmp_path: Path) -> None:
+    await supervisor.start(part("order", until_ready=says_begun(tmp_path / "logs" / "order.log")))
+    supervisor["order"].send_signal(signal.SIGSTOP)
+    await supervisor.stop()
+    assert supervisor["order"].process.returncode == -signal.SIGTERM
+
+
+async def test_nothing_is_left_when_the_runner_is_killed(tmp_path: Path) -> None:
+    """SIGKILL gives the runner no chance; the guardian ends the children, deaf ones too, and removes the leftovers."""
+    leftover = tmp_path / "leftover"
+    leftover.mkdir()
+    runner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _RUNNER, str(tmp_path), str(leftover), stdout=asyncio.subprocess.PIPE
+    )
+    assert runner.stdout is not None
+    pids: list[int] = json.loads(await runner.stdout.readline())
+    assert all(is_alive(pid) for pid in pids)
+    runner.kill()
+    await runner.wait()
+    await until(lambda: not any(is_alive(pid) for pid in pids))
+    assert not leftover.exists()
+
+
+_RUNNER = f"""
+import asyncio, json, sys
+from pathlib import Path
+from infra.local.guardian import Guardian
+from infra.local.supervisor import Supervisor
+from infra.local.tests.test_supervisor import part, says_begun
+
+async def main():
+    folder, leftover = map(Path, sys.argv[1:])
+    guardian = await Guardian.start(leftover)
+    supervisor = Supervisor(folder, guardian.group, say=lambda line: None)
+    await supervisor.start(
+        part("polite", {SLEEP!r}, until_ready=says_begun(folder / "polite.log")),
+        part("deaf", {SLEEP_DEAF_TO_SIGTERM!r}, until_ready=says_begun(folder / "deaf.log")),
+    )
+    print(json.dumps([guardian.group, *(running.process.pid for running in supervisor.parts)]), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""

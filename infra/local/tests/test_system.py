@@ -1,0 +1,136 @@
+"""The whole system: it starts, places orders, survives what a test does to it, and is gone afterwards."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+
+from infra.local import demo
+from infra.local.ports import Ports
+from infra.local.system import System
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PARTS = {"postgres", "broker", "traces", "card-network", "order", "payment", "inventory", "gateway"}
+SECONDS = 60
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system() -> AsyncIterator[System]:
+    async with System(ports=Ports.free(), environment={"card-network": {"SILENCE_SECONDS": "1"}}) as system:
+        yield system
+
+
+async def test_everything_is_ready_once_it_started(system: System) -> None:
+    state = system.state()
+    assert {part["name"] for part in state["parts"]} == PARTS
+    assert all(part["is_ready"] for part in state["parts"])
+    async with httpx.AsyncClient(base_url=system.gateway_url, trust_env=False) as client:
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_what_runs_is_said_without_secrets(system: System) -> None:
+    password = system.database_url("order").split(":")[2].split("@")[0]
+    assert password not in str(system.state())
+
+
+async def test_the_example_orders_end_as_they_should(system: System) -> None:
+    """The demo's own orders, each with a trace of one piece."""
+    async with asyncio.timeout(SECONDS):
+        outcomes = await demo.place_examples(system.gateway_url, system.traces_url)
+    assert [outcome.order["status"] for outcome in outcomes] == [example.status for example in demo.EXAMPLES]
+    assert all(outcome.is_as_expected for outcome in outcomes)
+    assert all(outcome.trace is not None for outcome in outcomes)
+
+
+async def test_a_killed_service_comes_back(system: System) -> None:
+    first = system.pid("inventory")
+    await system.kill("inventory")
+    async with asyncio.timeout(SECONDS):
+        await system.ready("inventory")
+    assert system.pid("inventory") != first
+
+
+async def test_a_paused_process_stands_still_until_it_is_resumed(system: System) -> None:
+    """The gateway answers nothing while it is paused."""
+    system.pause("gateway")
+    async with httpx.AsyncClient(base_url=system.gateway_url, trust_env=False) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.get("/healthz", timeout=0.5)
+        system.resume("gateway")
+        assert (await client.get("/healthz", timeout=SECONDS)).status_code == 200
+
+
+async def test_an_order_placed_in_an_outage_is_confirmed_after_it(system: System) -> None:
+    """With the broker down the order is accepted and waits; nothing is lost."""
+    await system.broker_down()
+    async with demo.Demo(system.gateway_url, system.traces_url) as client:
+        ending = asyncio.ensure_future(client.outcome(demo.Example(title="placed in an outage")))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(ending), 1)
+        await system.broker_up()
+        async with asyncio.timeout(SECONDS):
+            assert (await ending).is_as_expected
+
+
+async def test_a_test_can_look_into_the_databases(system: System) -> None:
+    url = system.database_url("order").replace("+asyncpg", "")
+    connection = await asyncpg.connect(url)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM orders") > 0
+    finally:
+        await connection.close()
+
+
+async def _runner(*arguments: str) -> tuple[int, str]:
+    command = (sys.executable, "-m", "infra.local", *arguments)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+    async with asyncio.timeout(SECONDS):
+        output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def test_the_system_runs_in_the_background_until_it_is_stopped(tmp_path: Path) -> None:
+    folder = ("--folder", str(tmp_path))
+    assert await _runner("status", *folder) == (1, "Nothing runs.\n")
+    # What a runner that was killed left behind must not pass for the new one's word.
+    (tmp_path / "state.json").write_text("{}")
+    code, output = await _runner("start", "--free-ports", *folder)
+    assert (code, "Everything is ready" in output) == (0, True), output
+    code, output = await _runner("status", *folder)
+    assert (code, output.count(" ready ")) == (0, len(PARTS)), output
+    code, output = await _runner("start", "--free-ports", *folder)
+    assert (code, "runs already" in output) == (1, True), output
+    assert await _runner("stop", *folder) == (0, "Stopped.\n")
+    assert await _runner("status", *folder) == (1, "Nothing runs.\n")
+
+
+async def test_the_demo_shows_each_order_with_its_steps_and_its_trace_and_ends(tmp_path: Path) -> None:
+    code, output = await _runner("demo", "--once", "--free-ports", "--folder", str(tmp_path))
+    assert code == 0, output
+    for words in ("OrderConfirmed", "shop.payment.v1.PaymentService/ChargePayment", " outbox ", " Kafka ", "/docs"):
+        assert words in output, words
+
+
+async def test_a_taken_port_ends_the_start_with_its_setting(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", str(system.ports.gateway))
+    code, output = await _runner("demo", "--folder", str(tmp_path))
+    assert code == 1
+    assert "set GATEWAY_PORT to another one" in output
+
+
+# Last in this module: it ends the system that the others share.
+async def test_the_death_of_the_broker_is_the_end_of_the_system_and_it_says_why(system: System) -> None:
+    """Its messages are gone with it."""
+    await system.kill("broker")
+    async with asyncio.timeout(SECONDS):
+        assert "the messages were in its memory" in await system.failed()

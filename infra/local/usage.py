@@ -1,0 +1,32 @@
+"""What a process and its children use: CPU time and memory, as the kernel accounts for them."""
+
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds since the process began, and memory in bytes (PSS: shared pages count in shares)."""
+
+    cpu_seconds: float
+    pss_bytes: int
+
+
+def usage_of(pid: int) -> Usage:
+    """A process and everything below it; PostgreSQL's work is done by children."""
+    cpu_seconds, pss_bytes = 0.0, 0
+    parent = psutil.Process(pid)
+    for process in (parent, *parent.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+            memory = process.memory_full_info()
+        except psutil.NoSuchProcess:
+            continue
+        # What ended children used is in their parent's account, so that nothing is lost when one ends.
+        cpu_seconds += times.user + times.system
+        if process.pid == pid:
+            cpu_seconds += times.children_user + times.children_system
+        # Only Linux knows PSS.
+        pss_bytes += getattr(memory, "pss", memory.rss)
+    return Usage(cpu_seconds, pss_bytes)

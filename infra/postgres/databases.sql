@@ -1,0 +1,22 @@
+-- Makes each service's database and roles, with the passwords that the environment holds. psql runs it as a superuser:
+--   ORDER_PASSWORD=… ORDER_OWNER_PASSWORD=… PAYMENT_PASSWORD=… … psql --set ON_ERROR_STOP=1 --file databases.sql
+
+\set ON_ERROR_STOP 1
+
+-- By default everybody may connect to every database.
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
+
+\set service order
+\getenv owner_password ORDER_OWNER_PASSWORD
+\getenv password ORDER_PASSWORD
+\ir roles.sql
+
+\set service payment
+\getenv owner_password PAYMENT_OWNER_PASSWORD
+\getenv password PAYMENT_PASSWORD
+\ir roles.sql
+
+\set service inventory
+\getenv owner_password INVENTORY_OWNER_PASSWORD
+\getenv password INVENTORY_PASSWORD
+\ir roles.sql
