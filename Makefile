@@ -1,0 +1,115 @@
+# `make` lists the targets. Everything runs in .venv, from hash-pinned locks.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONPATH := .:protos/generated
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+PROTOS := $(sort $(shell find protos/shop -name '*.proto'))
+SERVICES := $(sort $(shell find protos/shop -name '*_service.proto'))
+SOURCES := chassis gateway services infra e2e conftest.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo start stop status test e2e bench check fmt protos release-protos lock migration logs redrive clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+# ---- installing ----
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.13 …"; exit 1; }
+	@echo "Making .venv"
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.local: .venv/.python requirements-local.lock
+	@echo "Installing what the shop needs into .venv (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r requirements-local.lock
+	@touch $@
+
+.venv/.dev: .venv/.python requirements-dev.lock
+	@echo "Installing what developers need into .venv (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r requirements-dev.lock
+	@touch .venv/.local $@
+
+setup: .venv/.dev ## install everything that developers need
+
+# ---- running ----
+
+demo: .venv/.local ## start everything, place the example orders, show their traces; ONCE=1 ends after them
+	@$(BIN)/python -m infra.local demo $(if $(ONCE),--once)
+
+start: .venv/.local ## start everything in the background
+	@$(BIN)/python -m infra.local start
+
+stop: ## stop what `make start` started
+	@$(BIN)/python -m infra.local stop
+
+status: ## say what runs
+	@$(BIN)/python -m infra.local status
+
+logs: ## follow the logs of what runs
+	@tail -n 20 -F .run/logs/*.log
+
+redrive: ## send dead letters back, e.g. make redrive TOPIC=inventory.events KAFKA=127.0.0.1:9092
+	@$(BIN)/python -m chassis.dead_letters redrive $(TOPIC) $(if $(KAFKA),--bootstrap-servers $(KAFKA))
+
+# ---- proving ----
+
+test: .venv/.dev ## every test, the end-to-end ones included
+	@$(BIN)/pytest
+
+e2e: .venv/.dev ## the end-to-end tests alone
+	@$(BIN)/pytest e2e
+
+bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60
+	@$(BIN)/python -m infra.local.bench $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
+
+check: .venv/.dev ## style, types, import contracts, protos and locks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	cd protos && buf lint
+	cd protos && buf breaking --against released.binpb
+	@rm -rf .run/protos && $(MAKE) --no-print-directory protos GENERATED=.run/protos
+	diff -r -x __pycache__ protos/generated .run/protos
+	@$(MAKE) --no-print-directory lock LOCKS=.run/locks
+	for lock in requirements*.lock; do diff $$lock .run/locks/$$lock || exit 1; done
+
+fmt: .venv/.dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cd protos && buf format -w
+
+# ---- generating ----
+
+GENERATED ?= protos/generated
+INCLUDES := -I protos -I protos/vendor
+PROTOC := $(BIN)/python -m grpc_tools.protoc
+
+protos: .venv/.dev ## generate the stubs from the protos
+	@mkdir -p $(GENERATED)
+	@$(PROTOC) $(INCLUDES) --python_out=$(GENERATED) --pyi_out=$(GENERATED) $(PROTOS)
+	@$(PROTOC) $(INCLUDES) --grpc_python_out=$(GENERATED) $(SERVICES)
+	@$(PROTOC) $(INCLUDES) --include_source_info --descriptor_set_out=$(GENERATED)/descriptors.binpb $(PROTOS)
+	@$(PROTOC) -I protos/vendor --python_out=$(GENERATED) --pyi_out=$(GENERATED) protos/vendor/buf/validate/validate.proto
+
+release-protos: .venv/.dev ## take today's protos as the last release that `buf breaking` compares with
+	cd protos && buf build --exclude-source-info -o released.binpb
+
+LOCKS ?= .
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+lock: .venv/.dev ## pin the dependencies by hash; UPGRADE=1 takes the newest that pyproject.toml allows
+	@mkdir -p $(LOCKS) && [ "$(LOCKS)" = . ] || cp requirements*.lock $(LOCKS)
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o $(LOCKS)/requirements.lock
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra local -c requirements.lock -o $(LOCKS)/requirements-local.lock
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra local --extra dev -c requirements-local.lock -o $(LOCKS)/requirements-dev.lock
+
+migration: .venv/.dev ## begin a migration, e.g. make migration SERVICE=order NAME=add_notes
+	@$(BIN)/python -m chassis.migrate new services/$(SERVICE)/migrations $(NAME)
+
+clean: ## remove what was installed and what runs left behind
+	rm -rf .venv .run

@@ -1,0 +1,189 @@
+"""The running system, and what a customer, a card network and a reader of traces can see of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from infra.local.system import Ports, System
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+HERE = Path(__file__).parent
+FINAL = ("CONFIRMED", "REJECTED", "CANCELLED")
+BEANS = "espresso-beans"
+# Short enough for a test to outwait, long enough for a busy machine.
+OVERRIDES = {
+    "order": {
+        "RESERVE_DEADLINE_SECONDS": "15",
+        "CHARGE_DEADLINE_SECONDS": "10",
+        "COMPENSATION_RETRY_SECONDS": "3",
+    },
+    "payment": {"CARD_NETWORK_TIMEOUT_SECONDS": "2"},
+    "card-network": {"SILENCE_SECONDS": "15", "SLOW_SECONDS": "1"},
+}
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]], what: str, seconds: float = 40.0) -> T:
+    """What `look` finds, as soon as it finds something true."""
+    ends_at = time.monotonic() + seconds
+    while True:
+        if found := await look():
+            return found
+        assert time.monotonic() < ends_at, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Span:
+    """One span as the trace store tells it."""
+
+    name: str
+    service: str
+    span_id: str
+    parent_id: str
+    kind: int
+    status: int
+    attributes: dict[str, Any]
+    links: list[tuple[str, str]]
+    start_ns: int
+    end_ns: int
+
+
+class Shop:
+    """The shop from outside: REST, the card network's own books, the trace store."""
+
+    def __init__(self, system: System, client: httpx.AsyncClient) -> None:
+        self.system, self.client = system, client
+
+    async def place(
+        self, card_token: str = "tok_visa", sku: str = BEANS, quantity: int = 1, customer_id: str = "ada", key: str = ""
+    ) -> Json:
+        """Place an order; the answer is its 202."""
+        body = {"customerId": customer_id, "cardToken": card_token, "lines": [{"sku": sku, "quantity": quantity}]}
+        response = await self.client.post("/v1/orders", json=body, headers={"Idempotency-Key": key} if key else {})
+        assert response.status_code == 202, response.text
+        return response.json()
+
+    async def get(self, path: str) -> Json:
+        response = await self.client.get(path)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def order(self, order_id: str) -> Json:
+        return await self.get(f"/v1/orders/{order_id}")
+
+    async def cancel(self, order_id: str) -> Json:
+        response = await self.client.post(f"/v1/orders/{order_id}:cancel", json={})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def ended(self, order_id: str, seconds: float = 40.0) -> Json:
+        """The order, once its saga has ended."""
+
+        async def look() -> Json | None:
+            order = await self.order(order_id)
+            return order if order["status"] in FINAL else None
+
+        return await eventually(look, f"order {order_id} ends", seconds)
+
+    async def events(self, order_id: str) -> list[str]:
+        """The short names of everything on the order's timeline."""
+        timeline = await self.get(f"/v1/orders/{order_id}/timeline")
+        return [entry["event"].rsplit(".", 1)[1] for entry in timeline["entries"]]
+
+    async def heard(self, order_id: str, event: str, seconds: float = 40.0) -> list[str]:
+        """The timeline, once the event stands on it."""
+
+        async def look() -> list[str] | None:
+            events = await self.events(order_id)
+            return events if event in events else None
+
+        return await eventually(look, f"{event} of order {order_id}", seconds)
+
+    async def payment(self, order_id: str) -> Json:
+        return await self.get(f"/v1/payments/{order_id}")
+
+    async def stock(self, sku: str = BEANS) -> tuple[int, int]:
+        """Available and held."""
+        item = await self.get(f"/v1/stock/{sku}")
+        return int(item["available"]), int(item["held"])
+
+    async def taken_at_the_network(self, payment_id: str) -> int:
+        """What the card network has taken for a payment and not given back, in minor units."""
+        async with httpx.AsyncClient() as network:
+            response = await network.get(f"{self.system.card_network_url}/charges/{payment_id}", timeout=30)
+        if response.status_code == 404:
+            return 0
+        charge = response.json()
+        return charge["amountMinor"] if charge["state"] == "CHARGED" else 0
+
+    async def trace(self, trace_id: str, *, until: str, seconds: float = 15.0) -> list[Span]:
+        """The spans of a trace, once one of that name is there and nothing has come for a moment."""
+        seen = -1
+
+        async def look() -> list[Span] | None:
+            nonlocal seen
+            async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
+                response = await store.get(f"/api/v3/traces/{trace_id}")
+            spans = _spans(response.json()) if response.status_code == 200 else []
+            settled = len(spans) == seen and any(span.name == until for span in spans)
+            seen = len(spans)
+            if not settled:
+                await asyncio.sleep(0.5)
+            return spans if settled else None
+
+        return await eventually(look, f"{until} in trace {trace_id}", seconds)
+
+
+def _spans(answer: Json) -> list[Span]:
+    found: list[Span] = []
+    for resource in answer["result"]["resourceSpans"]:
+        service = _attributes(resource["resource"])["service.name"]
+        for scope in resource["scopeSpans"]:
+            for span in scope["spans"]:
+                found.append(
+                    Span(
+                        name=span["name"],
+                        service=service,
+                        span_id=span["spanId"],
+                        parent_id=span.get("parentSpanId", ""),
+                        kind=span["kind"],
+                        status=span.get("status", {}).get("code", 0),
+                        attributes=_attributes(span),
+                        links=[(link["traceId"], link["spanId"]) for link in span.get("links", ())],
+                        start_ns=int(span["startTimeUnixNano"]),
+                        end_ns=int(span["endTimeUnixNano"]),
+                    )
+                )
+    return found
+
+
+def _attributes(holder: Json) -> dict[str, Any]:
+    return {pair["key"]: next(iter(pair["value"].values())) for pair in holder.get("attributes", ())}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One system for all tests of this folder, so one event loop for all of them."""
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system() -> AsyncIterator[System]:
+    async with System(ports=Ports.free(), environment=OVERRIDES) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(system: System) -> AsyncIterator[Shop]:
+    async with httpx.AsyncClient(base_url=system.gateway_url, timeout=15) as client:
+        yield Shop(system, client)

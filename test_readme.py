@@ -1,0 +1,38 @@
+"""What the README says is so: its files, functions, commands and settings exist."""
+
+import importlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+README = (ROOT / "README.md").read_text()
+HOPS = re.findall(r"^\|[^|]+\| `([\w/]+)\.py` \| `([\w.]+)` \|$", README, re.MULTILINE)
+
+
+def test_the_table_of_hops_is_there() -> None:
+    """The pattern that finds the hops still fits the table."""
+    assert len(HOPS) > 15
+
+
+@pytest.mark.parametrize(("module", "name"), HOPS)
+def test_every_hop_names_a_function_that_exists(module: str, name: str) -> None:
+    """A reader who looks a hop up finds it."""
+    found: object = importlib.import_module(module.replace("/", "."))
+    for part in name.split("."):
+        found = getattr(found, part)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:[\w.]+/)+[\w.]*)`", README))))
+def test_every_path_exists(path: str) -> None:
+    """A reader who opens a path finds it."""
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)", README))))
+def test_every_make_target_exists(target: str) -> None:
+    """A reader who types a command is not told that there is no rule for it."""
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603, S607
+    assert done.returncode == 0, done.stderr
