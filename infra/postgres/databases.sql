@@ -9,14 +9,14 @@ REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 \set service order
 \getenv owner_password ORDER_OWNER_PASSWORD
 \getenv password ORDER_PASSWORD
-\ir roles.sql
+\ir service.psql
 
 \set service payment
 \getenv owner_password PAYMENT_OWNER_PASSWORD
 \getenv password PAYMENT_PASSWORD
-\ir roles.sql
+\ir service.psql
 
 \set service inventory
 \getenv owner_password INVENTORY_OWNER_PASSWORD
 \getenv password INVENTORY_PASSWORD
-\ir roles.sql
+\ir service.psql
