@@ -1,7 +1,14 @@
-"""Real servers for every test: one PostgreSQL and one broker for the session, each on a free port."""
+"""Real servers for every test: one PostgreSQL and one broker for the session, each on a free port.
+
+A test, or a parameter of one, that is marked `docker` also needs a Docker engine. Where none answers it is skipped, and
+the summary names it; with REQUIRE_DOCKER=1 it fails.
+"""
 
 import asyncio
+import functools
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +20,44 @@ import pytest
 
 from infra.local.part import ownership
 from infra.local.postgres import Postgres
+
+NO_ENGINE = "no Docker engine answers"
+
+
+@functools.cache
+def docker_answers() -> bool:
+    """Whether there is a Docker engine; it is asked once a session."""
+    command = shutil.which("docker")
+    if command is None:
+        return False
+    # The command and not the Python client, which leaves its socket open, a warning, where there is no engine.
+    try:
+        return subprocess.run([command, "version"], capture_output=True, check=False, timeout=30).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Comes before any fixture, so that none tries to start a container in vain."""
+    if item.get_closest_marker("docker") is None or docker_answers():
+        return
+    if os.environ.get("REQUIRE_DOCKER") == "1":
+        pytest.fail(f"{NO_ENGINE}, but REQUIRE_DOCKER=1", pytrace=False)
+    pytest.skip(f"{NO_ENGINE} (REQUIRE_DOCKER=1 makes that a failure)")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not proved for want of an engine is counted and named."""
+    skipped = [report for report in terminalreporter.getreports("skipped") if NO_ENGINE in str(report.longrepr)]
+    if skipped:
+        tests = "1 test was" if len(skipped) == 1 else f"{len(skipped)} tests were"
+        terminalreporter.section("not proved: the tests on Docker containers", yellow=True)
+        for report in skipped:
+            terminalreporter.write_line(report.nodeid)
+        terminalreporter.write_line(
+            f"{tests} skipped: {NO_ENGINE} (REQUIRE_DOCKER=1 makes that a failure)", yellow=True
+        )
 
 
 def free_port() -> int:
