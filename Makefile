@@ -64,7 +64,7 @@ e2e: .venv/.dev ## the end-to-end tests alone
 	@$(BIN)/pytest e2e
 
 bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60
-	@$(BIN)/python -m infra.local.bench $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
+	@$(BIN)/python -m infra.bench $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
 
 check: .venv/.dev ## style, types, import contracts, protos and locks
 	$(BIN)/ruff format --check .

@@ -12,11 +12,13 @@ from typing import TypeVar
 
 from opentelemetry.context import Context, attach
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from chassis import admin, logs, telemetry
 from chassis.settings import ProcessSettings
 
-S = TypeVar("S", bound=ProcessSettings)
+S = TypeVar("S", bound=BaseSettings)
+P = TypeVar("P", bound=ProcessSettings)
 Check = Callable[[], Awaitable[object]]
 Loop = Callable[[], Awaitable[None]]
 
@@ -82,18 +84,23 @@ async def _with_empty_context(loop: Loop) -> None:
     await loop()
 
 
-def run(service_name: str, settings_type: type[S], main: Callable[[S, Process], Awaitable[None]]) -> None:
+def read(process_name: str, settings_type: type[S]) -> S:
+    """The settings of a process from its environment; exits 2, with one line for each that is missing or wrong."""
+    try:
+        return settings_type()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"{process_name}: setting {name}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - logs need settings
+        raise SystemExit(2) from None
+
+
+def run(service_name: str, settings_type: type[P], main: Callable[[P, Process], Awaitable[None]]) -> None:
     """Run one process from its environment to its exit code; call it under `if __name__ == "__main__"`.
 
     Exits 2 when a setting is missing or wrong (one line for each on stderr), 1 when the process fails.
     """
-    try:
-        settings = settings_type()  # pyright: ignore[reportCallIssue] - the environment is the argument
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"{service_name}: setting {name}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - logs need settings
-        raise SystemExit(2) from None
+    settings = read(service_name, settings_type)
     logs.configure(service_name, settings)
     flush = telemetry.configure(service_name, settings)
     try:
@@ -105,7 +112,7 @@ def run(service_name: str, settings_type: type[S], main: Callable[[S, Process], 
         flush()
 
 
-async def _main(settings: S, main: Callable[[S, Process], Awaitable[None]]) -> None:
+async def _main(settings: P, main: Callable[[P, Process], Awaitable[None]]) -> None:
     process = Process(settings.shutdown_grace_seconds)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

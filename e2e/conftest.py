@@ -11,7 +11,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from infra.local.system import Ports, System
+from infra.containers.system import System as Containers
+from infra.local.ports import Ports
+from infra.local.system import System as Embedded
+from infra.system import System
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -177,10 +180,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def system() -> AsyncIterator[System]:
-    async with System(ports=Ports.free(), environment=OVERRIDES) as running:
-        yield running
+SYSTEMS = ("embedded", pytest.param("containers", marks=pytest.mark.docker))
+
+on_containers = pytest.mark.parametrize("system", [SYSTEMS[1]], indirect=True)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=SYSTEMS)
+async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
+    """The same shop twice: as child processes on stand-ins, and as containers on the real servers."""
+    if request.param == "embedded":
+        async with Embedded(ports=Ports.free(), environment=OVERRIDES) as embedded:
+            yield embedded
+    else:
+        settings = {name: value for own in OVERRIDES.values() for name, value in own.items()}
+        async with Containers(settings=settings) as containers:
+            yield containers
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def containers(system: System) -> Containers:
+    """The containers, for what only they can show; such a test is marked `on_containers`."""
+    assert isinstance(system, Containers)
+    return system
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -6,14 +6,14 @@ from e2e.conftest import Shop
 async def test_a_refund_overtakes_its_charge(shop: Shop) -> None:
     """Whichever command arrives first, nothing stays taken and nothing stays held."""
     before = await shop.stock("filter-papers")
-    shop.system.pause("payment")
+    await shop.system.pause("payment")
     try:
         placed = await shop.place(sku="filter-papers")
         await shop.heard(placed["orderId"], "StockReserved")
         order = await shop.cancel(placed["orderId"])
         assert order["status"] == "PENDING"
     finally:
-        shop.system.resume("payment")
+        await shop.system.resume("payment")
     order = await shop.ended(placed["orderId"])
     assert (order["status"], order["reason"]) == ("CANCELLED", "CANCELLED_BY_CUSTOMER")
     payment = await shop.payment(order["orderId"])

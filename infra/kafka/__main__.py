@@ -3,24 +3,17 @@
 import asyncio
 import sys
 
-from pydantic import ValidationError
-
+from chassis import process
 from infra.kafka import topics
 
 
 def main() -> int:
-    """Exit code 0: every topic is there, as it should be. 1: it is not, and waiting will not help. 2: a wrong setting."""
-    try:
-        settings = topics.TopicSettings()
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"topics: setting {name}: {problem['msg']}", file=sys.stderr)
-        return 2
+    """Exit code 0: every topic is as it should be. 1: it is not, and waiting will not help. 2: a setting is wrong."""
+    settings = process.read("topics", topics.TopicSettings)
     try:
         asyncio.run(topics.ensure(settings, print))
     except topics.TopicsFailed as error:
-        print(f"topics: {error}", file=sys.stderr)
+        print(f"topics: {error}", file=sys.stderr)  # noqa: T201 - the last word of a command
         return 1
     return 0
 

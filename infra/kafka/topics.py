@@ -110,6 +110,6 @@ def _check(topic: NewTopic, found: dict[str, Any]) -> None:
     partitions = len(found["partitions"])
     if partitions != topic.num_partitions:
         raise TopicsFailed(
-            f"{topic.name} has {partitions} partitions, wanted are {topic.num_partitions}; another number would move keys "
-            f"and break their order: set KAFKA_PARTITIONS={partitions}, or begin anew with `docker compose down --volumes`"
+            f"{topic.name} has {partitions} partitions, wanted are {topic.num_partitions}; to change it would move "
+            f"keys and break their order: set KAFKA_PARTITIONS={partitions}, or run docker compose down --volumes"
         )

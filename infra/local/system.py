@@ -4,12 +4,14 @@ postgres · broker · traces · card-network   ─▶   order · payment · inve
 """
 
 import asyncio
+import json
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +22,8 @@ from infra.local.part import Part, Process, answer_of, ask
 from infra.local.ports import Ports
 from infra.local.postgres import SERVICES, Postgres
 from infra.local.supervisor import Supervisor, together
+from infra.local.usage import usage_of
+from infra.system import Usage
 
 _HOST = "127.0.0.1"
 
@@ -117,11 +121,25 @@ class System:
         """Returns when the part is ready, again if it died."""
         await self._supervisor[name].is_ready.wait()
 
-    def pause(self, name: str) -> None:
+    async def pause(self, name: str) -> None:
         self._supervisor[name].send_signal(signal.SIGSTOP)
 
-    def resume(self, name: str) -> None:
+    async def resume(self, name: str) -> None:
         self._supervisor[name].send_signal(signal.SIGCONT)
+
+    async def usage(self) -> dict[str, Usage]:
+        """What each part uses now; the runner, which is this process too, is left out."""
+        return {running.part.name: usage_of(running.process.pid) for running in self._supervisor.parts}
+
+    def search(self, service: str, tags: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+        now = datetime.now(UTC)
+        return "/api/v3/traces", {
+            "query.service_name": service,
+            "query.start_time_min": (now - timedelta(hours=1)).isoformat(),
+            "query.start_time_max": (now + timedelta(minutes=1)).isoformat(),
+            "query.num_traces": 20,
+            "query.attributes": json.dumps(tags),
+        }
 
     async def broker_down(self) -> None:
         """An outage: every connection is dropped and new ones are refused; what was written stays."""

@@ -1,20 +1,15 @@
 """What a process and its children use: CPU time and memory, as the kernel accounts for them."""
 
-from dataclasses import dataclass
-
 import psutil
 
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """CPU seconds since the process began, and memory in bytes (PSS: shared pages count in shares)."""
-
-    cpu_seconds: float
-    pss_bytes: int
+from infra.system import Usage
 
 
 def usage_of(pid: int) -> Usage:
-    """A process and everything below it; PostgreSQL's work is done by children."""
+    """A process and everything below it; PostgreSQL's work is done by children.
+
+    Memory is PSS: a page that processes share counts in shares.
+    """
     cpu_seconds, pss_bytes = 0.0, 0
     parent = psutil.Process(pid)
     for process in (parent, *parent.children(recursive=True)):

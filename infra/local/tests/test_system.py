@@ -59,11 +59,11 @@ async def test_a_killed_service_comes_back(system: System) -> None:
 
 async def test_a_paused_process_stands_still_until_it_is_resumed(system: System) -> None:
     """The gateway answers nothing while it is paused."""
-    system.pause("gateway")
+    await system.pause("gateway")
     async with httpx.AsyncClient(base_url=system.gateway_url, trust_env=False) as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.get("/healthz", timeout=0.5)
-        system.resume("gateway")
+        await system.resume("gateway")
         assert (await client.get("/healthz", timeout=SECONDS)).status_code == 200
 
 

@@ -1,0 +1,147 @@
+"""Orders at a fixed rate, whatever becomes of those before, and how each of them ended."""
+
+import asyncio
+import random
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+import httpx
+from aiokafka import AIOKafkaConsumer
+
+from infra.system import System
+
+DECLINED_SHARE = 0.1
+DRAIN_SECONDS_MAX = 120.0
+RETRY_SECONDS = 0.2
+SKU = "espresso-beans"
+FINAL = {
+    b"shop.order.v1.OrderConfirmed": "CONFIRMED",
+    b"shop.order.v1.OrderRejected": "REJECTED",
+    b"shop.order.v1.OrderCancelled": "CANCELLED",
+}
+
+
+@dataclass(slots=True)
+class Placed:
+    """One order of the load; times are seconds since the epoch."""
+
+    due_at: float
+    expected: str
+    accepted_at: float | None = None
+    order_id: str = ""
+    ended_at: float | None = None
+    outcome: str = ""
+
+
+class Load:
+    """An open loop.
+
+    Args:
+        insist: repeat a POST that got no 202, under the same key, until it does; else the order counts as refused.
+    """
+
+    def __init__(self, system: System, rate_per_second: float, count: int, *, insist: bool = False) -> None:
+        self._system, self._rate_per_second, self._count = system, rate_per_second, count
+        self._insist = insist
+        self._by_id: dict[str, Placed] = {}
+        self._early: dict[str, tuple[str, float]] = {}
+        self.orders: list[Placed] = []
+
+    @property
+    def accepted(self) -> list[Placed]:
+        return [order for order in self.orders if order.accepted_at]
+
+    @property
+    def ended(self) -> list[Placed]:
+        return [order for order in self.orders if order.ended_at]
+
+    def numbers(self) -> Iterator[int]:
+        """The orders to place, one after the other; a subclass may show progress."""
+        yield from range(self._count)
+
+    async def run(self) -> None:
+        """Place all orders and wait, bounded, until each has ended."""
+        with self.listening():
+            await self.place()
+            await self.drain(DRAIN_SECONDS_MAX)
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Hears how orders end, as long as the block lasts."""
+        listening = asyncio.create_task(self._listen())
+        try:
+            yield
+        finally:
+            listening.cancel()
+
+    async def place(self) -> None:
+        """Place all orders; returns when each was answered."""
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+        async with httpx.AsyncClient(base_url=self._system.gateway_url, timeout=30, limits=limits) as client:
+            began = time.time()
+            async with asyncio.TaskGroup() as posts:
+                for number in self.numbers():
+                    due_at = began + number / self._rate_per_second
+                    await asyncio.sleep(max(0.0, due_at - time.time()))
+                    posts.create_task(self._post(client, number, due_at))
+
+    async def drain(self, seconds_max: float) -> None:
+        """Wait until each accepted order has ended, at most so long."""
+        ends_at = time.time() + seconds_max
+        while self._is_open() and time.time() < ends_at:  # noqa: ASYNC110 - what listens wakes nobody
+            await asyncio.sleep(0.1)
+
+    def _is_open(self) -> bool:
+        return any(order.accepted_at and not order.ended_at for order in self.orders)
+
+    async def _post(self, client: httpx.AsyncClient, number: int, due_at: float) -> None:
+        declined = random.random() < DECLINED_SHARE  # noqa: S311 - a mix, not a secret
+        order = Placed(due_at, "REJECTED" if declined else "CONFIRMED")
+        self.orders.append(order)
+        body = {
+            "customerId": f"bench-{number % 1000}",
+            "cardToken": "tok_declined" if declined else "tok_visa",
+            "lines": [{"sku": SKU, "quantity": 1}],
+        }
+        key = str(uuid4())
+        while (response := await _answer(client, body, key)) is None:
+            if not self._insist:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+        order.accepted_at, order.order_id = time.time(), response.json()["orderId"]
+        self._by_id[order.order_id] = order
+        if early := self._early.pop(order.order_id, None):
+            order.outcome, order.ended_at = early
+
+    async def _listen(self) -> None:
+        """An order has ended when the event that says so was written: its `ce_time`, by this machine's clock."""
+        consumer = AIOKafkaConsumer(
+            "order.events", bootstrap_servers=self._system.kafka, group_id=None, auto_offset_reset="earliest"
+        )
+        try:
+            await consumer.start()
+            async for record in consumer:
+                headers = dict(record.headers)
+                outcome = FINAL.get(headers["ce_type"])
+                if outcome is None:
+                    continue
+                ended_at = datetime.fromisoformat(headers["ce_time"].decode()).timestamp()
+                order_id = headers["ce_subject"].decode()
+                if order := self._by_id.get(order_id):
+                    order.outcome, order.ended_at = outcome, ended_at
+                else:
+                    self._early[order_id] = (outcome, ended_at)
+        finally:
+            await consumer.stop()
+
+
+async def _answer(client: httpx.AsyncClient, body: Mapping[str, object], key: str) -> httpx.Response | None:
+    try:
+        response = await client.post("/v1/orders", json=body, headers={"Idempotency-Key": key})
+    except httpx.TransportError:
+        return None
+    return response if response.status_code == 202 else None
