@@ -12,8 +12,8 @@ from chassis import kafka
 from chassis.database import Database
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans
-from chassis.tests.surroundings import OwnDatabase, Server, Topic, service_settings
-from conftest import Broker
+from chassis.tests.containers import Containers
+from chassis.tests.surroundings import Broker, OwnDatabase, Server, Topic, service_settings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,6 +22,26 @@ def plain_logs() -> Iterator[None]:
     structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", params=["embedded", pytest.param("docker", marks=pytest.mark.docker)])
+def containers(request: pytest.FixtureRequest) -> Iterator[Containers | None]:
+    """Whoever uses a server is tested on both kinds: the embedded ones, for which this is None, and the real ones."""
+    if request.param == "embedded":
+        yield None
+        return
+    with Containers() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def postgres(containers: Containers | None, request: pytest.FixtureRequest) -> Server:
+    return containers.postgres if containers else request.getfixturevalue("postgres")
+
+
+@pytest.fixture(scope="session")
+def broker(containers: Containers | None, request: pytest.FixtureRequest) -> Broker:
+    return containers.broker if containers else request.getfixturevalue("broker")
 
 
 @pytest.fixture(scope="session")

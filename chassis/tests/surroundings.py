@@ -58,6 +58,18 @@ class Server(Protocol):
     def superuser_url(self, database: str = ...) -> str: ...
 
 
+class Broker(Protocol):
+    """The session's Kafka."""
+
+    bootstrap_servers: str
+
+    def down(self) -> None:
+        """Drop every connection and refuse new ones."""
+
+    def up(self) -> None:
+        """Take connections again."""
+
+
 class OwnDatabase:
     """A database with one role, that can be looked into from outside, and broken and mended."""
 
@@ -288,3 +300,8 @@ def service_settings(database_url: SecretStr, bootstrap_servers: str) -> Service
             "kafka_session_timeout_ms": 1_000,
         }
     )
+
+
+def settings_of_nowhere() -> ServiceSettings:
+    """The settings of what connects to no server."""
+    return service_settings(SecretStr("postgresql+asyncpg://nobody:secret@127.0.0.1:1/nowhere"), "127.0.0.1:1")

@@ -22,6 +22,7 @@ from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, context, eventually, is_child, linked
 from chassis.tests.surroundings import (
+    Broker,
     OwnDatabase,
     Record,
     Topic,
@@ -34,8 +35,8 @@ from chassis.tests.surroundings import (
     running,
     send,
     send_together,
+    settings_of_nowhere,
 )
-from conftest import Broker
 
 
 class Group:
@@ -508,11 +509,11 @@ async def test_partitions_move_only_after_the_batch_in_hand(
 
 
 async def test_a_rebalance_waits_longer_than_a_member_may_take_to_settle(
-    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The broker throws nobody out who still finishes its batch; and the safe settings are chosen, not the defaults."""
     monkeypatch.setattr(kafka, "AIOKafkaConsumer", dict)
-    chosen: Any = kafka.consumer(settings, "order.saga")
+    chosen: Any = kafka.consumer(settings_of_nowhere(), "order.saga")
     assert chosen["rebalance_timeout_ms"] > consumer.REVOKE_SECONDS_MAX * 1000
     assert chosen["enable_auto_commit"] is False
     assert chosen["auto_offset_reset"] == "earliest"

@@ -17,6 +17,7 @@ from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
 from chassis.testing import eventually
 from chassis.tests.surroundings import (
+    Broker,
     OwnDatabase,
     Topic,
     all_done,
@@ -26,8 +27,8 @@ from chassis.tests.surroundings import (
     note_effect,
     running,
     send,
+    settings_of_nowhere,
 )
-from conftest import Broker, free_port
 
 
 @pytest.fixture
@@ -65,12 +66,9 @@ async def test_the_command_line_says_how_many_were_sent_back(topic: Topic, broke
     assert output.decode().strip() == f"0 dead letters sent back to {topic.name}"
 
 
-async def test_a_dead_letter_that_cannot_be_written_stops_with_the_process(
-    settings: ServiceSettings, stopping: asyncio.Event
-) -> None:
+async def test_a_dead_letter_that_cannot_be_written_stops_with_the_process(stopping: asyncio.Event) -> None:
     """Without a broker the message is neither lost nor passed: the process ends first, and it comes again."""
-    nobody = settings.model_copy(update={"kafka_bootstrap_servers": f"127.0.0.1:{free_port()}"})
-    dead_letters = DeadLetters(kafka.producer(nobody, "dead"), stopping)
+    dead_letters = DeadLetters(kafka.producer(settings_of_nowhere(), "dead"), stopping)
     record = ConsumerRecord[bytes, bytes]("a.events", 0, 7, 0, 0, b"a", b"", None, 0, 0, ())
     burying = asyncio.create_task(dead_letters.bury(record, "a.group", "because"))
     stopping.set()

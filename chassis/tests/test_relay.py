@@ -16,8 +16,17 @@ from chassis.database import Database, Sql, Transaction
 from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, context, eventually, is_child, linked, traceparent
-from chassis.tests.surroundings import OwnDatabase, Topic, header, killed, publish, running, values
-from conftest import Broker
+from chassis.tests.surroundings import (
+    Broker,
+    OwnDatabase,
+    Topic,
+    header,
+    killed,
+    publish,
+    running,
+    settings_of_nowhere,
+    values,
+)
 
 WAITING = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
 LEASE_IS_HELD = "SELECT until > clock_timestamp() FROM relay_lease"
@@ -446,10 +455,10 @@ async def test_a_send_without_an_answer_is_a_failed_span(
     assert not spans.one(f"send {topic}").status.is_ok
 
 
-async def test_the_producer_is_safe(settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_producer_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     """`acks=all` and idempotent: the library's defaults are neither."""
     monkeypatch.setattr(kafka, "AIOKafkaProducer", dict)
-    chosen: Any = kafka.producer(settings, "relay")
+    chosen: Any = kafka.producer(settings_of_nowhere(), "relay")
     assert chosen["acks"] == "all"
     assert chosen["enable_idempotence"] is True
     # An unanswered batch is given up while its round still waits for it, so it cannot arrive after the next one.
