@@ -4,11 +4,14 @@ import asyncio
 import concurrent.futures
 import json
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.metrics import CallbackOptions, Observation
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from chassis import telemetry
 
 Failing = Callable[[], Awaitable[dict[str, str]]]
 
@@ -24,6 +27,27 @@ class AdminServer:
         async def alive() -> dict[str, str]:
             return {}
 
+        def ask(question: Failing) -> dict[str, str]:
+            async def ask() -> dict[str, str]:
+                return await question()
+
+            answer = asyncio.run_coroutine_threadsafe(ask(), loop)
+            try:
+                return answer.result(timeout=3)
+            except concurrent.futures.TimeoutError:
+                answer.cancel()
+                return {"event loop": "no answer within 3 s"}
+
+        def is_ready(_options: CallbackOptions) -> Iterable[Observation]:
+            yield Observation(0 if ask(failing) else 1)
+
+        # A scrape is answered by this thread however the rest of the process fares, so it has to ask.
+        telemetry.meter.create_observable_gauge(
+            "shop.process.ready",
+            callbacks=[is_ready],
+            description="1 while the process can take work, 0 while a check fails: /readyz says which.",
+        )
+
         class Handler(BaseHTTPRequestHandler):
             timeout = 5
 
@@ -31,23 +55,12 @@ class AdminServer:
                 if self.path == "/metrics":
                     self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest())
                 elif self.path in ("/healthz", "/readyz"):
-                    failed = self._ask(alive if self.path == "/healthz" else failing)
+                    failed = ask(alive if self.path == "/healthz" else failing)
                     status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
                     body = {"status": "failing" if failed else "ok", "failing": failed}
                     self._answer(status, "application/json", json.dumps(body).encode())
                 else:
                     self.send_error(HTTPStatus.NOT_FOUND)
-
-            def _ask(self, question: Failing) -> dict[str, str]:
-                async def ask() -> dict[str, str]:
-                    return await question()
-
-                answer = asyncio.run_coroutine_threadsafe(ask(), loop)
-                try:
-                    return answer.result(timeout=3)
-                except concurrent.futures.TimeoutError:
-                    answer.cancel()
-                    return {"event loop": "no answer within 3 s"}
 
             def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
                 self.send_response(status)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from typing import Literal
 
 from chassis import logs, process, telemetry
@@ -14,7 +15,7 @@ log = logs.get(__name__)
 class ProgramSettings(ProcessSettings):
     """What the loop does."""
 
-    mode: Literal["works", "ends", "raises", "hangs"]
+    mode: Literal["works", "ends", "raises", "hangs", "blocks"]
 
 
 async def main(settings: ProgramSettings, shared: Process) -> None:
@@ -36,6 +37,8 @@ async def main(settings: ProgramSettings, shared: Process) -> None:
                 raise LookupError("a bug")
             case "hangs":
                 await asyncio.Event().wait()
+            case "blocks":
+                time.sleep(3600)  # noqa: ASYNC251 - the mistake that readiness has to show
 
     await shared.supervise(loop=loop)
 

@@ -108,6 +108,42 @@ async def test_sigterm_finishes_the_work_in_hand_and_exits_with_0(traces: Traces
     assert [json.loads(line)["event"] for line in errors] == ["working", "finished"]
 
 
+async def ready(port: int) -> str:
+    """What /metrics says of readiness."""
+    try:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
+    except httpx.TransportError:
+        return "no answer"
+    [line] = [line for line in answer.text.splitlines() if line.startswith("shop_process_ready{")]
+    return line.split()[-1]
+
+
+async def test_readiness_is_a_figure_too() -> None:
+    """Whoever watches figures alone sees a process that can take no work, before it is gone."""
+    port = free_port()
+    async with program(MODE="works", ADMIN_PORT=str(port)) as child:
+
+        async def says(figure: str) -> bool:
+            return await ready(port) == figure
+
+        await eventually(lambda: says("1.0"), seconds_max=20)
+        child.send_signal(signal.SIGTERM)
+        await eventually(lambda: says("0.0"))
+        await ended(child)
+
+
+async def test_a_blocked_event_loop_is_not_ready() -> None:
+    """The figures come from a thread of their own, so they have to ask the loop, and not for ever."""
+    port = free_port()
+    async with program(MODE="blocks", ADMIN_PORT=str(port)):
+
+        async def says_no() -> bool:
+            return await ready(port) == "0.0"
+
+        await eventually(says_no, seconds_max=30)
+
+
 async def test_a_trace_says_which_process_it_comes_from(traces: Traces) -> None:
     """Service, namespace, version and instance are on everything that a process exports."""
     async with program(
@@ -156,7 +192,7 @@ async def test_a_missing_setting_is_one_line_that_names_it() -> None:
     assert output == ""
     assert sorted(errors) == [
         "program: setting ADMIN_PORT: Field required",
-        "program: setting MODE: Input should be 'works', 'ends', 'raises' or 'hangs'",
+        "program: setting MODE: Input should be 'works', 'ends', 'raises', 'hangs' or 'blocks'",
     ]
 
 
