@@ -67,6 +67,7 @@ class Consumer:
     ) -> None:
         self._database, self._client, self._subscription = database, client, subscription
         self._dead_letters, self._stopping = dead_letters, stopping
+        dead_letters.count_from_zero(subscription.topics, subscription.group)
         self._batch_max, self._attempts_max, self._trace_async = batch_max, attempts_max, trace_async
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,23 +75,19 @@ class Consumer:
         self._positions: dict[TopicPartition, int] = {}
         self._committed_at = 0.0
         self._last_error: Exception = RuntimeError()
-        telemetry.meter.create_observable_gauge(
-            "shop.consumer.lag",
-            callbacks=[self._lag],
-            description="Messages on Kafka that the group has not applied, by topic and partition.",
-        )
 
     async def run(self) -> None:
         """Consume until the process is to stop; what is in hand is finished first."""
         self._client.subscribe(self._subscription.topics, listener=_Rebalance(self))
-        if not await kafka.start(self._client.start, self._subscription.group, self._stopping):
-            return
+        _members.add(self)
         try:
+            await kafka.start(self._client.start, self._subscription.group, self._stopping)
             while not self._stopping.is_set():
                 await self._turn()
         except kafka.Stopped:
             log.info("stopped with messages in hand; they come again", group=self._subscription.group)
         finally:
+            _members.discard(self)
             await self.commit()
             await self._client.stop()
             await self._dead_letters.close()
@@ -98,6 +95,9 @@ class Consumer:
     async def _turn(self) -> None:
         fetched = await self._client.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=self._batch_max * 4)
         self._idle.clear()
+        for partition, records in fetched.items():
+            # What is in hand counts as lag even if it is the first, and cannot be applied.
+            self._positions.setdefault(partition, records[0].offset)
         try:
             for batch in batches(fetched.values(), self._batch_max):
                 await self._apply(batch)
@@ -114,6 +114,8 @@ class Consumer:
             log.warning("partitions move while a handler still works", group=self._subscription.group)
         await self.commit()
         self._done.clear()
+        # Another member moves on from here; what comes back later begins with the next message.
+        self._positions.clear()
 
     async def commit(self) -> None:
         """Commit the offsets of what is applied. A failure costs repeated deliveries, nothing else."""
@@ -277,12 +279,29 @@ class Consumer:
             "shop.event.sequence": envelope.sequence,
         }
 
-    def _lag(self, _options: CallbackOptions) -> Iterable[Observation]:
+    def lag(self) -> Iterable[Observation]:
+        """How many messages of each of its partitions are not applied; nothing of one that has brought none yet."""
         for partition in self._client.assignment():
             highwater, position = self._client.highwater(partition), self._positions.get(partition)
             if highwater is not None and position is not None:
                 labels = {"topic": partition.topic, "partition": partition.partition, "group": self._subscription.group}
                 yield Observation(max(0, highwater - position), labels)
+
+
+# A name can be given to one instrument only, so all members of the process share it.
+_members: set[Consumer] = set()
+
+
+def _lag(_options: CallbackOptions) -> Iterable[Observation]:
+    for member in tuple(_members):
+        yield from member.lag()
+
+
+telemetry.meter.create_observable_gauge(
+    "shop.consumer.lag",
+    callbacks=[_lag],
+    description="Messages on Kafka that the group has not applied, by topic and partition.",
+)
 
 
 def batches(fetched: Iterable[Sequence[Record]], batch_max: int) -> Iterable[list[Record]]:

@@ -5,13 +5,14 @@ inventory.events ─ poison ─▶ inventory.events.dead ─ redrive, under the 
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from chassis import kafka, logs, telemetry
+from chassis.kafka import Producer
 
 log = logs.get(__name__)
 
@@ -24,8 +25,13 @@ _DEAD = telemetry.meter.create_counter("shop.dead_letters", description="Message
 class DeadLetters:
     """Writes to the dead letter topics; connects when the first message dies."""
 
-    def __init__(self, producer: AIOKafkaProducer, stopping: asyncio.Event) -> None:
+    def __init__(self, producer: Producer, stopping: asyncio.Event) -> None:
         self._producer, self._stopping, self._started = producer, stopping, False
+
+    def count_from_zero(self, topics: Iterable[str], group: str) -> None:
+        """Report from the start: a counter that begins with its first dead letter hides it from a rate."""
+        for topic in topics:
+            _DEAD.add(0, {"topic": topic, "group": group})
 
     async def bury(self, record: ConsumerRecord[bytes, bytes], group: str, reason: str) -> None:
         """Copy the record to its dead letter topic; returns once Kafka has it.

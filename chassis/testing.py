@@ -1,11 +1,14 @@
-"""What the tests of several folders share: waiting for a condition, and the spans that were recorded."""
+"""What the tests of several folders share: waiting for a condition, and the spans and figures that were recorded."""
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar, cast
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -69,6 +72,29 @@ class Spans:
         if len(found) != 1:
             raise AssertionError(f"{len(found)} spans are named {name!r}; all: {[span.name for span in self.all()]}")
         return found[0]
+
+
+@functools.cache
+def _reader() -> InMemoryMetricReader:
+    # A process has one provider, and a provider its readers from the beginning.
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider(metric_readers=[reader], shutdown_on_exit=False))
+    return reader
+
+
+def figure(name: str, **labels: str) -> float | None:
+    """The sum of a counter or gauge over all that has these labels; None if there is nothing such."""
+    data = _reader().get_metrics_data()
+    found = [
+        point.value
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == name
+        for point in metric.data.data_points
+        if isinstance(point, NumberDataPoint) and labels.items() <= (point.attributes or {}).items()
+    ]
+    return sum(found) if found else None
 
 
 def context(span: ReadableSpan) -> SpanContext:
