@@ -42,6 +42,7 @@ def subscription(settings: OrderSettings) -> Subscription:
 
 async def main(settings: OrderSettings, shared: Process) -> None:
     """Put the service together and run it."""
+    handlers.count_from_zero()
     service = Service("order", settings, shared, MIGRATIONS)
     watchers = Watchers(service.database, shared.stopping, settings.watch_seconds_max)
     service.serve(

@@ -64,6 +64,9 @@ NAMES = {
 
 _STEPS = telemetry.meter.create_counter("shop.saga.steps", description="Steps that sagas entered, by step.")
 _DEADLINES = telemetry.meter.create_counter("shop.saga.deadlines", description="Deadlines that passed, by step.")
+_GIVEN_UP = telemetry.meter.create_counter(
+    "shop.saga.given_up", description="Orders that will not be confirmed, by reason, from the moment that is decided."
+)
 _UNAWAITED = telemetry.meter.create_counter(
     "shop.saga.unawaited", description="Events that a saga did not wait for: late, repeated or out of order."
 )
@@ -103,6 +106,12 @@ _FIND_REQUEST = Sql(
 )
 _READ = Sql("SELECT orders", "SELECT * FROM orders WHERE order_id = :order_id")
 _READ_SAGA = Sql("SELECT sagas", "SELECT * FROM sagas WHERE order_id = :order_id")
+
+
+def count_from_zero() -> None:
+    """Report every reason from the start: a counter that begins with its first order hides it from a rate."""
+    for reason in Reason:
+        _GIVEN_UP.add(0, {"reason": reason})
 
 
 class FromOrder(Protocol):
@@ -273,6 +282,8 @@ async def _react(
         _STEPS.add(1, {"step": after.step})
     if entered and before.step in saga.FORWARD and after.step in saga.COMPENSATING:
         await commands.withdraw(transaction, order.order_id)
+    if before.reason is None and after.reason is not None:
+        _GIVEN_UP.add(1, {"reason": after.reason})
     if reaction.send is not None:
         _send(transaction, order, reaction.send)
     if after.step is reaction.send or after.step in saga.TERMINAL or after.parked:
