@@ -51,6 +51,8 @@ def connect(address: str, *, retries: bool = True) -> grpc.aio.Channel:
         # A lost replica is tried again soon: the default backs off to two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),
+        # A lost address is a reason to ask the name again at once: by default half a minute lies between two questions.
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.keepalive_time_ms", 30_000),
     ]
     return grpc.aio.insecure_channel(address, options=options, interceptors=[UnaryClient(), StreamClient()])

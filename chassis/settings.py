@@ -54,7 +54,9 @@ class ServiceSettings(ProcessSettings):
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port, comma-separated.")
     kafka_fetch_max_wait_ms: int = Field(default=500, ge=1, description="How long the broker may hold an empty fetch.")
     kafka_session_timeout_ms: int = Field(
-        default=10_000, ge=1_000, description="Silence after which the broker takes a member for dead."
+        default=6_000,
+        ge=1_000,
+        description="Silence after which the broker takes a member for dead; brokers refuse less than 6 s.",
     )
     relay_poll_interval_seconds: float = Field(default=1.0, gt=0, description="How often the relay looks unasked.")
     consumer_batch_max: int = Field(

@@ -50,6 +50,7 @@ class Span:
 
     name: str
     service: str
+    instance: str
     span_id: str
     parent_id: str
     kind: int
@@ -149,13 +150,14 @@ class Shop:
 def _spans(answer: Json) -> list[Span]:
     found: list[Span] = []
     for resource in answer["result"]["resourceSpans"]:
-        service = _attributes(resource["resource"])["service.name"]
+        process = _attributes(resource["resource"])
         for scope in resource["scopeSpans"]:
             for span in scope["spans"]:
                 found.append(
                     Span(
                         name=span["name"],
-                        service=service,
+                        service=process["service.name"],
+                        instance=process["service.instance.id"],
                         span_id=span["spanId"],
                         parent_id=span.get("parentSpanId", ""),
                         kind=span["kind"],

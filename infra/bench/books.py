@@ -1,10 +1,12 @@
 """The books after a load: what customers were told, what the card network took, what left the shelf, what was said."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaConsumer
@@ -14,6 +16,11 @@ from infra.system import System
 
 TOPICS = ("order.events", "payment.events", "inventory.events")
 QUESTIONS_MAX = 20
+SHIPPING_SECONDS_MAX = 30.0
+
+
+class AuditFailed(Exception):
+    """A question was not answered, so that nothing can be said about the books; the message is the answer."""
 
 
 @dataclass
@@ -36,7 +43,7 @@ class Books:
 async def shelf(system: System) -> tuple[int, int]:
     """Available and held of what the load orders."""
     async with httpx.AsyncClient(base_url=system.gateway_url, timeout=10) as shop:
-        item = (await shop.get(f"/v1/stock/{SKU}")).raise_for_status().json()
+        item = await _get(shop, f"/v1/stock/{SKU}")
     return int(item["available"]), int(item["held"])
 
 
@@ -44,10 +51,9 @@ async def audit(system: System, orders: Sequence[Placed], shelf_before: tuple[in
     """Compare every accepted order with payment, card network, stock and the events on Kafka."""
     books = Books()
     confirmed = sum(order.outcome == "CONFIRMED" for order in orders)
-    available, held = await shelf(system)
-    expected = shelf_before[0] - confirmed
-    if (available, held) != (expected, shelf_before[1]):
-        books.stock.append(f"{available} available and {held} held, not {expected} and {shelf_before[1]}")
+    expected = (shelf_before[0] - confirmed, shelf_before[1])
+    if (found := await _settled(system, expected)) != expected:
+        books.stock.append(f"available and held are {found}, not {expected}")
     questions = asyncio.Semaphore(QUESTIONS_MAX)
     async with (
         httpx.AsyncClient(base_url=system.gateway_url, timeout=30) as shop,
@@ -63,27 +69,45 @@ async def audit(system: System, orders: Sequence[Placed], shelf_before: tuple[in
     return books
 
 
+async def _settled(system: System, expected: tuple[int, int]) -> tuple[int, int]:
+    """The shelf once it is as expected, or as it is after a while: goods leave a moment after the confirmation."""
+    ends_at = time.monotonic() + SHIPPING_SECONDS_MAX
+    while (found := await shelf(system)) != expected and time.monotonic() < ends_at:  # noqa: ASYNC110 - no event
+        await asyncio.sleep(0.1)
+    return found
+
+
 async def _money(shop: httpx.AsyncClient, network: httpx.AsyncClient, order: Placed) -> list[str]:
     """What the order, its payment and the card network's own ledger do not agree on."""
-    found = (await shop.get(f"/v1/orders/{order.order_id}")).raise_for_status().json()
+    found = await _get(shop, f"/v1/orders/{order.order_id}")
     wrong: list[str] = []
     if found["status"] != order.outcome:
         wrong.append(f"order {order.order_id} is {found['status']}, its event said {order.outcome or 'nothing'}")
     due = int(found["total"]["amountMinor"]) if found["status"] == "CONFIRMED" else 0
-    response = await shop.get(f"/v1/payments/{order.order_id}")
     taken = 0
-    if response.status_code != 404:
-        payment = response.raise_for_status().json()
-        charge = await network.get(f"/charges/{payment['paymentId']}")
-        if charge.status_code != 404:
-            charge = charge.raise_for_status().json()
-            taken = charge["amountMinor"] if charge["state"] == "CHARGED" else 0
+    if payment := await _get(shop, f"/v1/payments/{order.order_id}"):
+        charge = await _get(network, f"/charges/{payment['paymentId']}")
+        taken = charge["amountMinor"] if charge and charge["state"] == "CHARGED" else 0
         said = int(payment["amount"]["amountMinor"]) if payment["state"] == "CHARGED" else 0
         if said != taken:
             wrong.append(f"payment of order {order.order_id} says {said}, the network took {taken}")
     if taken != due:
         wrong.append(f"order {order.order_id} is {found['status']}: the network took {taken}, due is {due}")
     return wrong
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> Any:
+    """The answer's JSON; None where there is no such thing.
+
+    Raises:
+        AuditFailed: another answer, with its text.
+    """
+    response = await client.get(path)
+    if response.status_code == 404:
+        return None
+    if response.status_code != 200:
+        raise AuditFailed(f"GET {path}: {response.status_code} {response.text}")
+    return response.json()
 
 
 Heard = dict[tuple[bytes, bytes], dict[int, set[tuple[bytes, bytes]]]]

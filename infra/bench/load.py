@@ -3,8 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
@@ -65,17 +65,19 @@ class Load:
 
     async def run(self) -> None:
         """Place all orders and wait, bounded, until each has ended."""
-        with self.listening():
+        async with self.listening():
             await self.place()
             await self.drain(DRAIN_SECONDS_MAX)
 
-    @contextmanager
-    def listening(self) -> Generator[None]:
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[None]:
         """Hears how orders end, as long as the block lasts."""
-        listening = asyncio.create_task(self._listen())
-        try:
+        consumer = AIOKafkaConsumer(
+            "order.events", bootstrap_servers=self._system.kafka, group_id=None, auto_offset_reset="earliest"
+        )
+        async with consumer, asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(self._listen(consumer))
             yield
-        finally:
             listening.cancel()
 
     async def place(self) -> None:
@@ -117,26 +119,19 @@ class Load:
         if early := self._early.pop(order.order_id, None):
             order.outcome, order.ended_at = early
 
-    async def _listen(self) -> None:
+    async def _listen(self, consumer: AIOKafkaConsumer) -> None:
         """An order has ended when the event that says so was written: its `ce_time`, by this machine's clock."""
-        consumer = AIOKafkaConsumer(
-            "order.events", bootstrap_servers=self._system.kafka, group_id=None, auto_offset_reset="earliest"
-        )
-        try:
-            await consumer.start()
-            async for record in consumer:
-                headers = dict(record.headers)
-                outcome = FINAL.get(headers["ce_type"])
-                if outcome is None:
-                    continue
-                ended_at = datetime.fromisoformat(headers["ce_time"].decode()).timestamp()
-                order_id = headers["ce_subject"].decode()
-                if order := self._by_id.get(order_id):
-                    order.outcome, order.ended_at = outcome, ended_at
-                else:
-                    self._early[order_id] = (outcome, ended_at)
-        finally:
-            await consumer.stop()
+        async for record in consumer:
+            headers = dict(record.headers)
+            outcome = FINAL.get(headers["ce_type"])
+            if outcome is None:
+                continue
+            ended_at = datetime.fromisoformat(headers["ce_time"].decode()).timestamp()
+            order_id = headers["ce_subject"].decode()
+            if order := self._by_id.get(order_id):
+                order.outcome, order.ended_at = outcome, ended_at
+            else:
+                self._early[order_id] = (outcome, ended_at)
 
 
 async def _answer(client: httpx.AsyncClient, body: Mapping[str, object], key: str) -> httpx.Response | None:

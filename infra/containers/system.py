@@ -122,10 +122,16 @@ class System:
         }
 
     async def kill(self, name: str) -> None:
-        # The engine takes a kill by command for somebody's wish, and leaves the restart to them.
-        victim = (await self.ids(name))[0]
-        await command("docker", "kill", victim)
-        await command("docker", "start", victim)
+        await self.crash(name)
+        await self.recover(name)
+
+    async def crash(self, name: str) -> None:
+        """SIGKILL without a restart: the engine takes a kill by command for a wish that it should stay so."""
+        await command("docker", "kill", (await self.ids(name))[0])
+
+    async def recover(self, name: str) -> None:
+        """Start what was killed again."""
+        await command("docker", "start", (await self.ids(name))[0])
 
     async def stop(self, name: str) -> None:
         await self.compose("stop", name)

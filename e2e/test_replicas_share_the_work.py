@@ -1,0 +1,106 @@
+"""Several replicas of each service: who does what, and what becomes of it when one dies or leaves."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from e2e.conftest import Shop, Span, eventually, on_containers
+from infra.bench.books import audit, shelf
+from infra.bench.load import Load, Placed
+from infra.containers.system import System as Containers
+
+RATE_PER_SECOND = 10
+ORDERS = 100
+REPLICAS = {"order": 3, "payment": 2, "inventory": 2}
+TAKEOVER_MS_MAX = 5_000
+SERVER, CONSUMER = 2, 5
+WORK = (
+    ("order", "shop.order.v1.OrderService/PlaceOrder"),
+    ("order", "process inventory.events"),
+    ("order", "process payment.events"),
+    ("inventory", "shop.inventory.v1.InventoryService/ReserveStock"),
+    ("inventory", "process order.events"),
+    ("payment", "shop.payment.v1.PaymentService/ChargePayment"),
+)
+
+pytestmark = on_containers
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def replicas(containers: Containers) -> AsyncIterator[Containers]:
+    """Three of order, two of the others; one of each afterwards."""
+    await containers.scale(**REPLICAS)
+    yield containers
+    await containers.scale(**dict.fromkeys(REPLICAS, 1))
+
+
+async def test_replicas_share_calls_and_partitions(shop: Shop, replicas: Containers) -> None:
+    """Once clients have found them, every replica answers calls and handles events, and the books balance."""
+    shelf_before = await shelf(replicas)
+    orders: list[Placed] = []
+    at_work: dict[tuple[str, str], set[str]] = defaultdict(set)
+
+    async def shared() -> bool:
+        load = Load(replicas, RATE_PER_SECOND, ORDERS // 3)
+        await load.run()
+        orders.extend(load.orders)
+        for span in await spans_of(shop, load):
+            if span.kind in (SERVER, CONSUMER):
+                at_work[span.service, span.name].add(span.instance)
+        return all(len(at_work[work]) == REPLICAS[work[0]] for work in WORK)
+
+    # Connections are renewed, and names asked again, every thirty seconds.
+    await eventually(shared, "every replica takes its share", 90)
+    assert [order for order in orders if order.outcome != order.expected] == []
+    books = await audit(replicas, orders, shelf_before)
+    assert books.balance, str(books)
+
+
+async def test_a_killed_replica_is_replaced_by_the_others(shop: Shop, replicas: Containers) -> None:
+    """No request fails, another relay takes over within five seconds, the partitions find a new owner."""
+    shelf_before = await shelf(replicas)
+    load = Load(replicas, RATE_PER_SECOND, ORDERS)
+    async with load.listening():
+        placing = asyncio.create_task(load.place())
+        await eventually(lambda: asyncio.sleep(0, len(load.orders) >= ORDERS // 3), "a third is offered")
+        await replicas.crash("order")
+        await placing
+        await load.drain(60)
+    try:
+        assert len(load.accepted) == ORDERS
+        assert [order for order in load.orders if order.outcome != order.expected] == []
+        books = await audit(replicas, load.accepted, shelf_before)
+        assert books.balance, str(books)
+        sent = [span for span in await spans_of(shop, load) if span.name == "send order.events"]
+        assert max(span.attributes["shop.outbox.age_ms"] for span in sent) < TAKEOVER_MS_MAX
+    finally:
+        await replicas.recover("order")
+        await replicas.ready("order")
+
+
+async def test_replicas_come_and_go_under_load(containers: Containers) -> None:
+    """Scaling up and down again costs no request and no order."""
+    shelf_before = await shelf(containers)
+    load = Load(containers, RATE_PER_SECOND, ORDERS * 2)
+    async with load.listening():
+        placing = asyncio.create_task(load.place())
+        await containers.scale(**REPLICAS)
+        await containers.scale(**dict.fromkeys(REPLICAS, 1))
+        await placing
+        await load.drain(60)
+    assert len(load.accepted) == ORDERS * 2
+    assert [order for order in load.orders if order.outcome != order.expected] == []
+    books = await audit(containers, load.accepted, shelf_before)
+    assert books.balance, str(books)
+
+
+async def spans_of(shop: Shop, load: Load) -> list[Span]:
+    """The spans of the traces of all orders that were confirmed."""
+
+    async def spans(order_id: str) -> list[Span]:
+        return await shop.trace((await shop.order(order_id))["traceId"], until="process order.events")
+
+    confirmed = [order.order_id for order in load.accepted if order.outcome == "CONFIRMED"]
+    return [span for found in await asyncio.gather(*map(spans, confirmed)) for span in found]
