@@ -84,9 +84,9 @@ async def _ensure(settings: TopicSettings, say: Callable[[str], None]) -> None:
         missing = [topic for name, topic in topics.items() if name not in there]
         if missing:
             _check_created(await admin.create_topics(missing))
-        for found in await admin.describe_topics(list(topics)):
-            _check(topics[found["topic"]], found)
+        found = {each["topic"]: each for each in await admin.describe_topics(list(topics))}
         for name, topic in topics.items():
+            _check(topic, found[name])
             say(f"{name}: {topic.num_partitions} partitions, {'made' if topic in missing else 'as it was'}")
     finally:
         await admin.close()

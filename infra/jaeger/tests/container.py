@@ -85,7 +85,7 @@ class Jaeger:
 
     def compose(self, *arguments: str) -> str:
         command = ["docker", "compose", *self._files, *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own words
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
