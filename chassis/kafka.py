@@ -1,7 +1,9 @@
 """Kafka clients with the safe settings; the library's defaults are acks=1, auto-commit and latest."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -16,15 +18,89 @@ class Stopped(Exception):
     """The process is to stop, and what is in hand cannot be finished; it was not committed and comes again."""
 
 
-def producer(settings: ServiceSettings, client_id: str) -> AIOKafkaProducer:
+class Producer:
+    """An idempotent producer that is made anew when its numbering has a gap.
+
+    aiokafka numbers the messages of a batch before it knows that the broker takes them. One that was given up, for want
+    of a leader while a broker restarts, or refused, leaves a gap; the broker then refuses whatever comes later
+    (OutOfOrderSequenceNumber), and the library never begins a new numbering (aiokafka issue 1017).
+    """
+
+    def __init__(self, make: Callable[[], AIOKafkaProducer]) -> None:
+        self._make = make
+        self.client = make()
+        self._has_gap = False
+        self._renewing = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        await self.client.start()
+
+    async def stop(self) -> None:
+        """Send what is in hand, and leave."""
+        await self.client.stop()
+        await asyncio.gather(*self._leaving)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def send(
+        self, topic: str, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, Any]] = ()
+    ) -> asyncio.Future[Any]:
+        """Take a message for sending; the future is the broker's answer, which may never come: that means unknown.
+
+        Raises:
+            KafkaError: it was not taken.
+        """
+        async with self._renewing:
+            if self._has_gap:
+                await self._renew()
+        client = self.client
+        answer = asyncio.ensure_future(await client.send(topic, value, key=key, headers=headers))
+
+        def look_at(answered: asyncio.Future[Any]) -> None:
+            if not answered.cancelled() and answered.exception() and client is self.client:
+                self._has_gap = True
+
+        answer.add_done_callback(look_at)
+        return answer
+
+    async def send_and_wait(
+        self, topic: str, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, Any]] = ()
+    ) -> Any:
+        return await (await self.send(topic, value, key, headers))
+
+    async def _renew(self) -> None:
+        other = self._make()
+        try:
+            await other.start()
+            self.client, other = other, self.client
+            self._has_gap = False
+            log.warning("the producer's numbering had a gap; a new one begins")
+        finally:
+            # Whichever of the two is not needed. The old one may have messages in hand, and as long as it likes.
+            leaving = asyncio.create_task(other.stop())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+
+def producer(settings: ServiceSettings, client_id: str) -> Producer:
     """An idempotent producer that waits for every in-sync replica."""
-    return AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        client_id=client_id,
-        acks="all",
-        enable_idempotence=True,
-        request_timeout_ms=5_000,
-        max_request_size=1_000_000,
+    return Producer(
+        lambda: AIOKafkaProducer(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            client_id=client_id,
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=2_000,
+            max_request_size=1_000_000,
+        )
     )
 
 

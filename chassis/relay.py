@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, get_current_span
@@ -19,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from chassis import kafka, logs, messages, outbox, telemetry
 from chassis.database import Database, Sql, outages
+from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.telemetry import TraceContext
 
@@ -89,7 +89,7 @@ class Relay:
     def __init__(
         self,
         database: Database,
-        producer: AIOKafkaProducer,
+        producer: Producer,
         *,
         source: str,
         stopping: asyncio.Event,

@@ -6,10 +6,11 @@ from uuid import uuid4
 
 import pytest
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 
 from chassis import kafka
 from chassis.database import Database
+from chassis.kafka import Producer
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans
 from chassis.tests.containers import Containers
@@ -85,7 +86,7 @@ async def topic(settings: ServiceSettings) -> AsyncIterator[Topic]:
 
 
 @pytest.fixture
-async def producer(settings: ServiceSettings) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(settings: ServiceSettings) -> AsyncIterator[Producer]:
     started = kafka.producer(settings, "test")
     await started.start()
     yield started

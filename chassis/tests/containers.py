@@ -5,8 +5,8 @@ They are started side by side, and removed whatever happens: nothing else may be
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -71,6 +71,9 @@ class KafkaContainer:
         "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
         # The tests' members are taken for dead soon.
         "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
+        # A broker that was killed may come back when its controller has forgotten it: after 9 s unless told.
+        "KAFKA_BROKER_SESSION_TIMEOUT_MS": "3000",
+        "KAFKA_BROKER_HEARTBEAT_INTERVAL_MS": "500",
         # Small, and quick to start.
         "KAFKA_HEAP_OPTS": "-Xms256m -Xmx256m",
         "KAFKA_JVM_PERFORMANCE_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
@@ -93,6 +96,18 @@ class KafkaContainer:
 
     def close(self) -> None:
         self._proxy.close()
+
+    @asynccontextmanager
+    async def stopped(self, *, killed: bool) -> AsyncGenerator[None]:
+        """Not there during the block, by SIGKILL or in good order; after it, ready again, with what it had."""
+        server = self.container.get_wrapped_container()
+        await asyncio.to_thread(lambda: server.kill() if killed else server.stop())
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(server.start)
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await self.until_ready()
 
     async def until_ready(self) -> None:
         async def ask() -> None:

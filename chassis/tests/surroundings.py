@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value
 from pydantic import SecretStr
@@ -25,6 +25,7 @@ from uuid_utils.compat import uuid7
 
 from chassis import messages, outbox, tables, telemetry
 from chassis.database import Database, Sql, Transaction
+from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.settings import ServiceSettings
 from chassis.testing import eventually
@@ -113,6 +114,12 @@ class OwnDatabase:
             self.NAME,
         )
 
+    async def idle_transactions(self) -> int:
+        """How many sessions of the role hold a transaction open while nothing is asked of them."""
+        return await self.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state LIKE 'idle in transaction%'", self.NAME
+        )
+
     async def down(self) -> None:
         """End every session and take no new ones."""
         await self.ask(f"ALTER DATABASE {self.NAME} ALLOW_CONNECTIONS false", database="postgres")
@@ -191,19 +198,19 @@ def event(subject: str, sequence: int = 1, payload: Message | None = None) -> En
     )
 
 
-async def send(producer: AIOKafkaProducer, topic: Topic, *events: Envelope) -> None:
+async def send(producer: Producer, topic: Topic, *events: Envelope) -> None:
     """Send events one after the other."""
     for sent in events:
         await producer.send_and_wait(topic.name, sent.payload, key=sent.key, headers=messages.headers(sent))
 
 
-async def send_together(producer: AIOKafkaProducer, topic: Topic, *events: Envelope) -> None:
+async def send_together(producer: Producer, topic: Topic, *events: Envelope) -> None:
     """Send events in one batch, to one partition: the broker in memory hands out a batch at a time."""
-    batch = producer.create_batch()
+    batch = producer.client.create_batch()
     for sent in events:
         batch.append(key=sent.key, value=sent.payload, timestamp=None, headers=messages.headers(sent))
     batch.close()
-    await (await producer.send_batch(batch, topic.name, partition=0))
+    await (await producer.client.send_batch(batch, topic.name, partition=0))
 
 
 async def note_effect(transaction: Transaction, event: Message, envelope: Envelope) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue, Int64Value
 from hypothesis import given, strategies
@@ -17,6 +17,7 @@ from chassis import consumer, kafka, messages, telemetry
 from chassis.consumer import Consumer, batches
 from chassis.database import Database, Transaction
 from chassis.dead_letters import DeadLetters
+from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
@@ -93,7 +94,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_event_that_comes_twice_is_applied_once(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
 ) -> None:
     """The repeat is known by its id, counted as a duplicate, and changes nothing."""
     first, second = event("a", 1), event("a", 2)
@@ -108,7 +109,7 @@ async def test_an_event_that_comes_twice_is_applied_once(
 async def test_a_crash_after_the_commit_and_before_the_offset_is_absorbed(
     database: Database,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
     settings: ServiceSettings,
@@ -131,7 +132,7 @@ async def test_a_crash_after_the_commit_and_before_the_offset_is_absorbed(
 async def test_the_offset_follows_the_commit(
     database: Database,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
     monkeypatch: pytest.MonkeyPatch,
@@ -158,7 +159,7 @@ async def test_what_waits_shares_a_transaction(
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
 ) -> None:
@@ -171,7 +172,7 @@ async def test_what_waits_shares_a_transaction(
 
 
 async def test_the_order_of_a_key_is_kept(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """However the messages of many orders are cut into batches, each order's are applied in their order."""
     subjects = [f"order-{number}" for number in range(7)]
@@ -188,7 +189,7 @@ async def test_a_batch_locks_orders_in_one_order(
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
 ) -> None:
@@ -224,7 +225,7 @@ def record(partition: int, offset: int, key: bytes) -> Record:
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_one_bad_message_of_a_batch_harms_no_other(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """The batch is rolled back and its messages go one by one: each good one is applied once, the bad one dies."""
     handler = Failing(bad=100)
@@ -242,7 +243,7 @@ async def two(topic: Topic) -> bool:
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_a_handler_is_tried_so_often_and_then_the_message_is_dead(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """The retries are bounded, the dead letter says why and where it was, and the partition goes on."""
     handler = Failing(bad=4)
@@ -271,7 +272,7 @@ async def test_a_handler_is_tried_so_often_and_then_the_message_is_dead(
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_a_handler_that_recovers_is_not_given_up(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """A failure within the bound leaves no trace but the effect, once."""
     await send(producer, topic, event("a", 1))
@@ -307,7 +308,7 @@ def poison(**changed: bytes | None) -> list[tuple[str, bytes | None]]:
 async def test_poison_is_dead_at_once_and_the_next_message_is_handled(
     database: Database,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
     headers: list[Any],
@@ -330,7 +331,7 @@ async def test_an_event_that_is_known_and_ignored_passes(
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
 ) -> None:
@@ -348,7 +349,7 @@ async def test_an_outage_of_the_database_pauses_and_kills_nothing(
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
 ) -> None:
@@ -375,7 +376,7 @@ async def test_a_connection_that_is_lost_in_a_handler_is_not_the_handler_s_failu
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
 ) -> None:
@@ -402,7 +403,7 @@ async def test_a_consumer_can_be_stopped_while_the_database_is_down(
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
 ) -> None:
@@ -419,7 +420,7 @@ async def test_a_consumer_can_be_stopped_while_the_database_is_down(
 
 
 async def test_a_failing_message_is_not_given_up_because_the_process_stops(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """Stopped between two tries, the consumer leaves the message to whoever comes next."""
     handler = Failing(a=100)
@@ -434,7 +435,7 @@ async def test_a_failing_message_is_not_given_up_because_the_process_stops(
 async def test_a_dead_letter_waits_for_the_broker(
     database: Database,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     group: Group,
     broker: Broker,
@@ -463,7 +464,7 @@ async def test_a_dead_letter_waits_for_the_broker(
 
 
 async def test_shutdown_finishes_what_is_in_hand(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """Asked to stop in the middle of a handler: it is done, its offset is committed, and nothing new is begun."""
     works, may_end = asyncio.Event(), asyncio.Event()
@@ -485,7 +486,7 @@ async def test_shutdown_finishes_what_is_in_hand(
 
 
 async def test_partitions_move_only_after_the_batch_in_hand(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """A rebalance waits for the handler that works, and its offset is committed before another member takes over."""
     works, may_end = asyncio.Event(), asyncio.Event()
@@ -520,7 +521,7 @@ async def test_a_rebalance_waits_longer_than_a_member_may_take_to_settle(
 
 
 async def test_a_consumer_starts_while_the_broker_is_down(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, broker: Broker
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, broker: Broker
 ) -> None:
     """It joins its group when the broker is there."""
     await send(producer, topic, event("a", 1))
@@ -554,7 +555,7 @@ async def test_a_consumer_can_be_stopped_before_the_broker_answered(
 
 
 async def test_a_process_span_is_a_child_of_the_creation_and_links_to_it(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
 ) -> None:
     """One order, one trace: `process` is a CONSUMER below `create`, and its statements are below it."""
     with telemetry.span("create"):
@@ -580,7 +581,7 @@ async def test_a_process_span_is_a_child_of_the_creation_and_links_to_it(
 
 
 async def test_in_link_mode_a_process_span_begins_a_trace_that_links_back(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
 ) -> None:
     """`TRACE_ASYNC=link`: a root of its own, that only links to the creation."""
     with telemetry.span("create"):
@@ -595,7 +596,7 @@ async def test_in_link_mode_a_process_span_begins_a_trace_that_links_back(
 
 
 async def test_a_message_without_a_trace_begins_one(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
 ) -> None:
     """Nothing is needed of a sender that knows no traces."""
     await send(producer, topic, event("a", 1))
@@ -605,7 +606,7 @@ async def test_a_message_without_a_trace_begins_one(
 
 
 async def test_a_batch_has_a_small_trace_of_its_own(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
 ) -> None:
     """A statement that serves several orders belongs to the batch's own trace, which links to the orders it carried."""
     events: list[Envelope] = []
@@ -626,7 +627,7 @@ async def test_a_batch_has_a_small_trace_of_its_own(
 
 
 async def test_a_process_span_ends_after_the_commit(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
 ) -> None:
     """The span covers the transaction, its COMMIT included."""
     committed_at: list[int] = []
@@ -646,7 +647,7 @@ async def test_a_process_span_ends_after_the_commit(
 
 @pytest.mark.usefixtures("no_pauses")
 async def test_the_spans_of_a_rolled_back_attempt_are_not_exported(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
 ) -> None:
     """A handler that failed twice and then did it shows once in the trace; a dead one shows as one failed span."""
     with telemetry.span("create"):
@@ -664,7 +665,7 @@ async def test_the_spans_of_a_rolled_back_attempt_are_not_exported(
 
 
 async def test_an_older_version_is_handled_and_not_dropped(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, group: Group
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """A redriven message comes after its successors; the handler sees its version and judges by state."""
     await send(producer, topic, event("a", 2), event("a", 1))

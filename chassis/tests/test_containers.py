@@ -6,6 +6,7 @@ import pytest
 from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
 
+from chassis.testing import eventually
 from chassis.tests import containers
 from chassis.tests.containers import Containers, KafkaContainer
 from chassis.tests.proxy import HOST, Proxy
@@ -44,10 +45,14 @@ def ours() -> set[str]:
 async def test_a_closed_port_drops_its_connections_and_refuses_new_ones() -> None:
     """An outage as the tests mean it; afterwards the same port takes connections again."""
 
+    ended = 0
+
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal ended
         while line := await reader.readline():
             writer.write(line)
         await closed(writer)
+        ended += 1
 
     async with await asyncio.start_server(echo, HOST, 0) as server:
         proxy = Proxy(server.sockets[0].getsockname()[1])
@@ -61,6 +66,7 @@ async def test_a_closed_port_drops_its_connections_and_refuses_new_ones() -> Non
             proxy.up()
             _, writer = await connected(proxy)
             await closed(writer)
+            await eventually(lambda: ended == 2)
         finally:
             proxy.close()
 

@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 import pytest
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import ConsumerRecord
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value
 
@@ -12,6 +12,7 @@ from chassis import kafka, messages
 from chassis.consumer import Consumer
 from chassis.database import Database, Transaction
 from chassis.dead_letters import DeadLetters, redrive
+from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
@@ -37,7 +38,7 @@ async def dead_letters(settings: ServiceSettings, stopping: asyncio.Event) -> De
 
 
 async def test_a_redriven_message_is_what_it_was(
-    topic: Topic, producer: AIOKafkaProducer, dead_letters: DeadLetters, settings: ServiceSettings
+    topic: Topic, producer: Producer, dead_letters: DeadLetters, settings: ServiceSettings
 ) -> None:
     """Redrive sends a dead letter back under the same event id, without the headers of its death, and once."""
     sent = event("a")
@@ -81,7 +82,7 @@ async def test_a_dead_letter_that_cannot_be_written_stops_with_the_process(stopp
 async def test_redrive_ends_although_its_messages_die_again(
     database: Database,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     settings: ServiceSettings,
     stopping: asyncio.Event,
 ) -> None:
@@ -107,7 +108,7 @@ async def test_groups_that_had_applied_a_message_pass_over_it(
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     settings: ServiceSettings,
     stopping: asyncio.Event,
 ) -> None:

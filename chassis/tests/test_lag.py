@@ -2,7 +2,6 @@
 
 import asyncio
 
-from aiokafka import AIOKafkaProducer
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value
 
@@ -10,6 +9,7 @@ from chassis import kafka
 from chassis.consumer import Consumer
 from chassis.database import Database, Transaction
 from chassis.dead_letters import DeadLetters
+from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.router import Subscription
 from chassis.settings import ServiceSettings
@@ -18,7 +18,7 @@ from chassis.tests.surroundings import Topic, event, running, send
 
 
 async def test_the_message_in_hand_is_lag_and_a_partition_that_moved_is_not(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, settings: ServiceSettings, stopping: asyncio.Event
+    database: Database, topic: Topic, producer: Producer, settings: ServiceSettings, stopping: asyncio.Event
 ) -> None:
     """A first message that cannot be applied is seen; of what another member has taken over nothing is claimed."""
     works, may_end = asyncio.Event(), asyncio.Event()

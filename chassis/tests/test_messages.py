@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from google.protobuf.wrappers_pb2 import Int64Value
 from hypothesis import given, strategies
 
+from chassis.kafka import Producer
 from chassis.messages import Envelope, Poison, headers, parse
 from chassis.telemetry import TraceContext
 from chassis.tests.surroundings import Topic, event, send
@@ -123,7 +123,7 @@ def test_a_null_payload_is_poison() -> None:
         parse(headers(ENVELOPE), None)
 
 
-async def test_an_event_without_content_travels(topic: Topic, producer: AIOKafkaProducer) -> None:
+async def test_an_event_without_content_travels(topic: Topic, producer: Producer) -> None:
     """An empty payload arrives as an empty payload, not as null."""
     await send(producer, topic, event("a", payload=Int64Value()))
     [record] = await topic.records()

@@ -4,12 +4,12 @@ import asyncio
 from uuid import UUID
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from google.protobuf.wrappers_pb2 import Int64Value
 from sqlalchemy import exc
 
 from chassis import messages, outbox, telemetry
 from chassis.database import Database, Transaction
+from chassis.kafka import Producer
 from chassis.relay import Relay
 from chassis.testing import Spans, attributes, is_child, traceparent
 from chassis.tests.surroundings import OwnDatabase, Topic, header, publish, values
@@ -74,7 +74,7 @@ async def test_the_row_stores_the_context_of_its_create_span(
 
 
 async def test_a_row_that_commits_late_is_published_still(
-    database: Database, own_database: OwnDatabase, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event
+    database: Database, own_database: OwnDatabase, topic: Topic, producer: Producer, stopping: asyncio.Event
 ) -> None:
     """Sequence gap: an earlier id that becomes visible after a later one was published is not skipped."""
     relay = Relay(database, producer, source="test", stopping=stopping)
@@ -100,7 +100,7 @@ async def test_a_row_that_commits_late_is_published_still(
 
 
 async def test_an_outcome_is_told_again_under_its_original_id(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event
 ) -> None:
     """`republish` sends the stored event once more: same id, same payload, same trace context, same time."""
     relay = Relay(database, producer, source="test", stopping=stopping)
@@ -115,7 +115,7 @@ async def test_an_outcome_is_told_again_under_its_original_id(
 
 
 async def test_an_event_that_waits_is_not_told_twice_by_republishing_it(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event
 ) -> None:
     """Republishing what was never sent changes nothing."""
     await publish(database, topic, "a")
@@ -134,7 +134,7 @@ async def test_a_version_of_an_aggregate_is_told_by_one_event_only(database: Dat
 
 
 async def test_the_source_and_sequence_let_a_reader_see_a_gap(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event
 ) -> None:
     """`ce_sequence` counts per `ce_source` and `ce_subject`, whatever other aggregates do meanwhile."""
     relay = Relay(database, producer, source="test", stopping=stopping)

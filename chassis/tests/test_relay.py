@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from google.protobuf.wrappers_pb2 import BytesValue
 from opentelemetry.trace import SpanKind
 
 from chassis import kafka, outbox, relay
 from chassis.database import Database, Sql, Transaction
+from chassis.kafka import Producer
 from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, context, eventually, is_child, linked, traceparent
@@ -35,7 +35,7 @@ LEASE_IS_HELD = "SELECT until > clock_timestamp() FROM relay_lease"
 class Gate:
     """A producer that holds its messages back until told to let them pass."""
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self.reached, self.opened = asyncio.Event(), asyncio.Event()
 
@@ -63,7 +63,7 @@ def first_deliveries(numbers: list[int]) -> list[int]:
 
 
 async def test_a_round_sends_the_lowest_unpublished_version_of_each_aggregate(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event
 ) -> None:
     """A version is sent only once the one before it is acknowledged, so no failure can reverse them."""
     await publish(database, topic, "a", [3, 1, 2])
@@ -140,7 +140,7 @@ async def test_two_relays_keep_the_order_of_each_aggregate_and_send_nothing_twic
 
 
 async def test_one_relay_sends_at_a_time(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event
 ) -> None:
     """While one relay has a round in hand another one is told to wait, and sends nothing."""
     gate = Gate(producer)
@@ -157,7 +157,7 @@ async def test_one_relay_sends_at_a_time(
 
 
 async def test_nobody_waits_when_nothing_does(
-    database: Database, producer: AIOKafkaProducer, own_database: OwnDatabase, stopping: asyncio.Event
+    database: Database, producer: Producer, own_database: OwnDatabase, stopping: asyncio.Event
 ) -> None:
     """With an empty outbox a round takes no lease, so replicas do not wake each other."""
     assert await relay_of(database, producer, stopping).round() is False
@@ -188,7 +188,7 @@ async def test_a_holder_whose_lease_ran_out_does_not_free_its_heir_s(
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -226,7 +226,7 @@ async def test_a_lease_outlives_the_longest_round() -> None:
 async def test_a_relay_that_took_the_lease_late_does_not_repeat_what_was_sent_meanwhile(
     database: Database,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -278,7 +278,7 @@ async def test_no_transaction_is_open_while_the_broker_does_not_answer(
             while sends < 20:
                 if await own_database.value(LEASE_IS_HELD):
                     sends += 1
-                    assert await own_database.open_transactions() == 0
+                    assert await own_database.idle_transactions() == 0
             assert await own_database.value(WAITING) == 3
         finally:
             broker.up()
@@ -364,7 +364,7 @@ async def test_a_message_is_a_cloud_event_in_binary_mode(
     database: Database,
     own_database: OwnDatabase,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     spans: Spans,
 ) -> None:
@@ -391,7 +391,7 @@ async def test_a_message_is_a_cloud_event_in_binary_mode(
 
 
 async def test_the_stored_trace_state_travels_too(
-    database: Database, own_database: OwnDatabase, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event
+    database: Database, own_database: OwnDatabase, topic: Topic, producer: Producer, stopping: asyncio.Event
 ) -> None:
     """The relay sends the context it finds in the row, all of it, and changes nothing."""
     await publish(database, topic, "a", [1])
@@ -404,7 +404,7 @@ async def test_the_stored_trace_state_travels_too(
 
 
 async def test_a_send_span_is_a_client_below_the_create_span(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, spans: Spans
 ) -> None:
     """`send` is in the order's trace, links to its creation and to the relay's own round, and tells the wait."""
     [event_id] = await publish(database, topic, "a", [1])
@@ -424,7 +424,7 @@ async def test_a_send_span_is_a_client_below_the_create_span(
 
 
 async def test_a_round_has_a_small_trace_of_its_own_that_links(
-    database: Database, topic: Topic, producer: AIOKafkaProducer, stopping: asyncio.Event, spans: Spans
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, spans: Spans
 ) -> None:
     """The relay's span belongs to no order: a root that links to each event it carried; an idle round has none."""
     await publish(database, topic, "a", [1])
@@ -441,7 +441,7 @@ async def test_a_round_has_a_small_trace_of_its_own_that_links(
 async def test_a_send_without_an_answer_is_a_failed_span(
     database: Database,
     topic: Topic,
-    producer: AIOKafkaProducer,
+    producer: Producer,
     stopping: asyncio.Event,
     spans: Spans,
     monkeypatch: pytest.MonkeyPatch,
@@ -458,8 +458,8 @@ async def test_a_send_without_an_answer_is_a_failed_span(
 async def test_the_producer_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     """`acks=all` and idempotent: the library's defaults are neither."""
     monkeypatch.setattr(kafka, "AIOKafkaProducer", dict)
-    chosen: Any = kafka.producer(settings_of_nowhere(), "relay")
+    chosen: Any = kafka.producer(settings_of_nowhere(), "relay").client
     assert chosen["acks"] == "all"
     assert chosen["enable_idempotence"] is True
-    # An unanswered batch is given up while its round still waits for it, so it cannot arrive after the next one.
-    assert chosen["request_timeout_ms"] <= relay.ACK_TIMEOUT_SECONDS * 1000
+    # An unanswered request is repeated, under its number, while the round still waits.
+    assert chosen["request_timeout_ms"] < relay.ACK_TIMEOUT_SECONDS * 1000

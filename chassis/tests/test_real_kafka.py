@@ -1,0 +1,148 @@
+"""What only a real Kafka does: it restarts, it counts its producers' messages, it shares a topic among members."""
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import OutOfOrderSequenceNumber
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import Int64Value
+from structlog.testing import capture_logs
+
+from chassis import kafka
+from chassis.consumer import Consumer
+from chassis.database import Database, Transaction
+from chassis.dead_letters import DeadLetters
+from chassis.kafka import Producer
+from chassis.messages import Envelope
+from chassis.relay import Relay
+from chassis.router import Handler, Subscription
+from chassis.settings import ServiceSettings
+from chassis.testing import eventually
+from chassis.tests.containers import KafkaContainer
+from chassis.tests.surroundings import (
+    OwnDatabase,
+    Topic,
+    all_done,
+    effects,
+    event,
+    note_effect,
+    publish,
+    running,
+    send,
+    values,
+)
+
+# The embedded broker can do none of it.
+pytestmark = pytest.mark.parametrize("containers", [pytest.param("docker", marks=pytest.mark.docker)], indirect=True)
+
+EVENTS_WAIT = "events wait in the outbox: the broker does not answer"
+SUBJECTS = [f"order-{number}" for number in range(8)]
+
+
+def member(
+    database: Database,
+    settings: ServiceSettings,
+    topic: Topic,
+    stopping: asyncio.Event,
+    handler: Handler = note_effect,
+) -> Consumer:
+    return Consumer(
+        database,
+        kafka.consumer(settings, f"{topic}.group"),
+        Subscription(f"{topic}.group", (topic.name,), {Int64Value: handler}),
+        DeadLetters(kafka.producer(settings, "dead"), stopping),
+        stopping=stopping,
+    )
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+async def test_events_flow_again_after_kafka_was_away(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    settings: ServiceSettings,
+    stopping: asyncio.Event,
+    broker: KafkaContainer,
+    killed: bool,
+) -> None:
+    """Stopped or killed under a working relay and consumer, and started again: each event is applied once, in order."""
+    relay = Relay(database, kafka.producer(settings, "relay"), source="test", stopping=stopping)
+    consumer = member(database, settings, topic, stopping)
+    enough, published = asyncio.Event(), 0
+
+    async def keep_publishing() -> None:
+        nonlocal published
+        while not await kafka.wait(enough, 0.2):
+            published += 1
+            for subject in SUBJECTS:
+                await publish(database, topic, subject, [published])
+
+    async with running(relay.run, stopping), running(consumer.run, stopping), running(keep_publishing, enough):
+        await all_done(database, 8)
+        with capture_logs() as logs:
+            async with broker.stopped(killed=killed):
+                # After so long the library has given up what it had in hand when the topic's leader went.
+                await eventually(lambda: [log["event"] for log in logs].count(EVENTS_WAIT) == 2)
+        enough.set()
+        await eventually(lambda: applied(database, 8 * published), seconds_max=30)
+    done = await effects(database)
+    for subject in SUBJECTS:
+        assert [sequence for found, sequence in done if found == subject] == list(range(1, published + 1))
+    assert await own_database.value("SELECT count(*) FROM outbox WHERE published_at IS NULL") == 0
+
+
+async def applied(database: Database, number: int) -> bool:
+    return len(await effects(database)) >= number
+
+
+async def test_a_gap_in_a_producer_s_numbering_is_healed(topic: Topic, producer: Producer) -> None:
+    """The broker refuses what follows a number it never saw; the next message is the first of a new numbering."""
+    await send(producer, topic, event("a", 1))
+    [sent] = await topic.records()
+    numbers = producer.client._txn_manager  # pyright: ignore[reportPrivateUsage] - as giving up a batch would
+    assert numbers is not None
+    numbers.increment_sequence_number(TopicPartition(topic.name, sent.partition), 1)
+    with pytest.raises(OutOfOrderSequenceNumber):
+        await send(producer, topic, event("a", 2))
+    await send(producer, topic, event("a", 2), event("a", 3))
+    assert values(await topic.records()) == [1, 2, 3]
+
+
+async def test_members_of_a_group_share_its_partitions(
+    database: Database, topic: Topic, producer: Producer, settings: ServiceSettings, stopping: asyncio.Event
+) -> None:
+    """A second member takes over some partitions and gives them back; each event is applied once, in its order."""
+    done_by: defaultdict[str, set[str]] = defaultdict(set)
+
+    def noting(name: str) -> Handler:
+        async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+            done_by[name].add(envelope.subject)
+            await note_effect(transaction, event, envelope)
+
+        return handler
+
+    async def sequences(*numbers: int) -> None:
+        for number in numbers:
+            await send(producer, topic, *(event(subject, number) for subject in SUBJECTS))
+
+    leaving = asyncio.Event()
+    async with running(member(database, settings, topic, stopping, noting("first")).run, stopping):
+        await sequences(1)
+        await all_done(database, 8)
+        sequence = 1
+        async with running(member(database, settings, topic, leaving, noting("second")).run, leaving):
+            while not done_by["second"]:
+                sequence += 1
+                await sequences(sequence)
+            done_by.clear()
+            await sequences(sequence + 1, sequence + 2)
+            await eventually(lambda: applied(database, 8 * (sequence + 2)))
+            assert done_by["first"] | done_by["second"] == set(SUBJECTS)
+            assert done_by["first"] and done_by["second"] and not done_by["first"] & done_by["second"]
+        await sequences(sequence + 3)
+        await eventually(lambda: applied(database, 8 * (sequence + 3)))
+    done = await effects(database)
+    for subject in SUBJECTS:
+        assert [found for found in done if found[0] == subject] == [(subject, n) for n in range(1, sequence + 4)]
