@@ -26,9 +26,12 @@ log = logs.get(__name__)
 
 # Another relay's round lasts a few milliseconds; whoever has rows to send looks again this soon.
 BUSY_RETRY_SECONDS = 0.02
-# Longer than a round with an unanswering broker may take, so that a lease runs out only when its holder died.
-LEASE_SECONDS = 8.0
-ACK_TIMEOUT_SECONDS = 5.0
+# A relay that is killed is followed by another once its lease has run out: soon, and never while it still sends. It
+# begins to count before the database does, and takes nothing up for sending later than SEND_SECONDS_MAX. What it cannot
+# recall (a message on its way, a process that was stopped and goes on) comes late as a repeat of what its heir has sent
+# too, under the same id, so the inbox knows it; and the fence keeps it from freeing its heir's lease.
+LEASE_SECONDS = 3.5
+SEND_SECONDS_MAX = 2.5
 BATCH_MAX = 500
 
 # The lease row is locked by whoever takes it, for the length of this one statement; SKIP LOCKED lets the others pass.
@@ -133,6 +136,7 @@ class Relay:
     async def round(self) -> bool | None:
         """One round. True: more waits. False: nothing waits. None: another relay holds the lease."""
         async with self._database.single() as once:
+            ends_at = asyncio.get_running_loop().time() + SEND_SECONDS_MAX
             with telemetry.unrecorded():
                 rows = await once.all(_TAKE, holder=self._holder, lease_seconds=LEASE_SECONDS, batch_max=BATCH_MAX)
                 if not rows:
@@ -145,7 +149,7 @@ class Relay:
             parent=Context(),
             links=links,
         ):
-            sent = await self._send(rows)
+            sent = await self._send(rows, ends_at)
             async with self._database.single() as once:
                 with telemetry.unrecorded():
                     marked = await once.first(_MARK, ids=sent, holder=self._holder, fence=rows[0].fence)
@@ -153,12 +157,11 @@ class Relay:
             raise KafkaError(f"{len(rows) - len(sent)} of {len(rows)} events were not acknowledged")
         return marked is not None and marked.more
 
-    async def _send(self, rows: Any) -> list[UUID]:
+    async def _send(self, rows: Any, ends_at: float) -> list[UUID]:
         """Send the rows side by side; returns the ids that Kafka acknowledged in time.
 
         No answer means unknown, not failed: the row stays unmarked and is sent again under the same id.
         """
-        ends_at = asyncio.get_running_loop().time() + ACK_TIMEOUT_SECONDS
         sendings = [await self._begin(row, ends_at) for row in rows]
         await asyncio.wait(
             [sending.acknowledged for sending in sendings],

@@ -1,6 +1,7 @@
 """The relay: every promised event reaches Kafka, in order per aggregate, whatever dies on the way."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -219,8 +220,26 @@ async def test_a_holder_whose_lease_ran_out_does_not_free_its_heir_s(
 
 
 async def test_a_lease_outlives_the_longest_round() -> None:
-    """A live relay never loses its lease: a round waits for acknowledgements for less long than it lasts."""
-    assert relay.LEASE_SECONDS > relay.ACK_TIMEOUT_SECONDS + 2
+    """A live relay never sends without a lease; and what it leaves behind when it is killed waits less than 5 s."""
+    assert relay.SEND_SECONDS_MAX + 1 <= relay.LEASE_SECONDS < 4
+
+
+async def test_a_killed_relay_is_followed_by_another_within_five_seconds(
+    database: Database, own_database: OwnDatabase, topic: Topic, settings: ServiceSettings, stopping: asyncio.Event
+) -> None:
+    """Killed right after it has taken the lease, which lasts as long as in earnest; its heir looks once a second."""
+    await publish(database, topic, "a", [1, 2])
+    await killed(settings, "relay", str(relay.LEASE_SECONDS))
+    killed_at = time.monotonic()
+    assert await own_database.value(LEASE_IS_HELD) is True
+    async with running(relay_of(database, kafka.producer(settings, "heir"), stopping, 1.0).run, stopping):
+
+        async def all_sent() -> bool:
+            return await own_database.value(WAITING) == 0
+
+        await eventually(all_sent)
+    assert time.monotonic() - killed_at < 5
+    assert first_deliveries(values(await topic.records(), "a")) == [1, 2]
 
 
 async def test_a_relay_that_took_the_lease_late_does_not_repeat_what_was_sent_meanwhile(
@@ -266,7 +285,7 @@ async def test_no_transaction_is_open_while_the_broker_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An outage of the broker holds up no vacuum and no lock: rows wait; once it is over all are sent, in order."""
-    monkeypatch.setattr(relay, "ACK_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(relay, "SEND_SECONDS_MAX", 0.3)
     async with running(relay_of(database, kafka.producer(settings, "relay"), stopping, 0.05).run, stopping):
         await publish(database, topic, "a", [1])
         await eventually(topic.records)
@@ -447,7 +466,7 @@ async def test_a_send_without_an_answer_is_a_failed_span(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The attempt shows in the trace as an error, and the row stays."""
-    monkeypatch.setattr(relay, "ACK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(relay, "SEND_SECONDS_MAX", 0.05)
     await publish(database, topic, "a", [1])
     with pytest.raises(kafka.KafkaError):
         await relay_of(database, Gate(producer), stopping).round()
@@ -462,4 +481,4 @@ async def test_the_producer_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen["acks"] == "all"
     assert chosen["enable_idempotence"] is True
     # An unanswered request is repeated, under its number, while the round still waits.
-    assert chosen["request_timeout_ms"] < relay.ACK_TIMEOUT_SECONDS * 1000
+    assert chosen["request_timeout_ms"] < relay.SEND_SECONDS_MAX * 1000
