@@ -19,6 +19,7 @@ from chassis.dispatcher import CommandRefused, Dispatcher
 from chassis.relay import Relay
 from chassis.router import Subscription
 from chassis.settings import ServiceSettings
+from chassis.tests.participant import NAME
 from chassis.tests.surroundings import note_effect
 
 
@@ -43,7 +44,7 @@ class AppliedNotCommitted(Consumer):
 
 
 class AcceptedNotDeleted(Dispatcher):
-    """The receiver has accepted, the command is still in the outbox."""
+    """The receiver has accepted, or refused for ever, and the command is still in the outbox."""
 
     async def _claim(self, room: int, delivered: Any) -> Any:
         if delivered:
@@ -70,13 +71,14 @@ async def main() -> None:
                 stopping=stopping,
             ).run()
         case ["dispatcher", address, claim_seconds]:
-            dispatcher.RPC_DEADLINE_SECONDS = float(claim_seconds) - 2
+            dispatcher.CLAIM_MARGIN_SECONDS = 0.5
+            dispatcher.RPC_DEADLINE_SECONDS = float(claim_seconds) - 0.5
 
             async def refused(_transaction: Transaction, _refused: CommandRefused) -> None:
                 die()
 
             channel = grpc_client.connect(address, retries=False)
-            await AcceptedNotDeleted(database, {"test.Receiver": channel}, refused, stopping=stopping).run()
+            await AcceptedNotDeleted(database, {NAME: channel}, refused, stopping=stopping).run()
         case wrong:
             raise SystemExit(f"unknown: {wrong}")
 

@@ -13,9 +13,10 @@ from chassis import commands, dispatcher, grpc_client, telemetry
 from chassis.commands import Direction
 from chassis.database import Database, Transaction
 from chassis.dispatcher import CommandRefused, Dispatcher
+from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, context, eventually, is_child
 from chassis.tests.participant import NAME, Participant, serving
-from chassis.tests.surroundings import OwnDatabase, running
+from chassis.tests.surroundings import OwnDatabase, killed, running
 from conftest import free_port
 
 METHOD = f"/{NAME}/ReleaseStock"
@@ -146,6 +147,43 @@ async def test_a_refusal_the_saga_cannot_hear_yet_is_not_lost(
             await send(database, str(uuid7()))
             await eventually(lambda: heard == 2)
             await eventually(lambda: empty(own_database))
+
+
+async def test_a_crash_between_delivery_and_delete_is_made_good_by_delivering_again(
+    database: Database, own_database: OwnDatabase, settings: ServiceSettings, stopping: asyncio.Event, start: Start
+) -> None:
+    """Killed after the receiver had accepted: another dispatcher repeats the command when its claim has run out."""
+    participant = Participant()
+    async with serving(participant) as address:
+        await send(database, str(uuid7()))
+        await killed(settings, "dispatcher", address, "1.5")
+        assert len(participant.asked) == 1
+        assert await waiting(own_database) == 1
+        async with running(start(address).run, stopping):
+            await eventually(lambda: empty(own_database))
+    first, again = participant.asked
+    assert again == first
+
+
+async def test_a_crash_before_the_saga_has_heard_a_refusal_loses_nothing(
+    database: Database,
+    own_database: OwnDatabase,
+    settings: ServiceSettings,
+    stopping: asyncio.Event,
+    start: Start,
+    refusals: list[CommandRefused],
+) -> None:
+    """Killed in the transaction that tells the saga: the row is still there, and the refusal is heard once."""
+    status = grpc.StatusCode.INVALID_ARGUMENT
+    participant = Participant(status, status)
+    async with serving(participant) as address:
+        await send(database, str(uuid7()))
+        await killed(settings, "dispatcher", address, "1.5")
+        assert await waiting(own_database) == 1
+        async with running(start(address).run, stopping):
+            await eventually(lambda: empty(own_database))
+    assert len(participant.asked) == 2
+    assert len(refusals) == 1
 
 
 async def test_two_dispatchers_share_the_work(
