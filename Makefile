@@ -10,7 +10,7 @@ SERVICES := $(sort $(shell find protos/shop -name '*_service.proto'))
 SOURCES := chassis gateway services infra e2e conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo start stop status test e2e bench check fmt protos release-protos lock migration logs redrive clean
+.PHONY: help setup demo up down start stop status test e2e bench check fmt protos release-protos lock migration logs redrive clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,6 +40,14 @@ setup: .venv/.dev ## install everything that developers need
 demo: .venv/.local ## start everything, place the example orders, show their traces; ONCE=1 ends after them
 	@$(BIN)/python -m infra.local demo $(if $(ONCE),--once)
 
+up: ## start the containers, once nothing is in their way; returns when all are healthy
+	@infra/preflight
+	@docker compose up --detach --wait --build
+	@docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
+
+down: ## stop the containers; VOLUMES=1 forgets what they stored
+	@docker compose --profile metrics down $(if $(VOLUMES),--volumes)
+
 start: .venv/.local ## start everything in the background
 	@$(BIN)/python -m infra.local start
 
@@ -63,8 +71,8 @@ test: .venv/.dev ## every test, the end-to-end ones included
 e2e: .venv/.dev ## the end-to-end tests alone
 	@$(BIN)/pytest e2e
 
-bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60
-	@$(BIN)/python -m infra.bench $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
+bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60; COMPOSE=1 loads the containers
+	@$(BIN)/python -m infra.bench $(if $(COMPOSE),--compose) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
 
 check: .venv/.dev ## style, types, import contracts, protos and locks
 	$(BIN)/ruff format --check .

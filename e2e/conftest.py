@@ -1,6 +1,7 @@
 """The running system, and what a customer, a card network and a reader of traces can see of it."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -178,7 +179,7 @@ def _attributes(holder: Json) -> dict[str, Any]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One system for all tests of this folder, so one event loop for all of them."""
     for item in items:
-        if item.path.parent == HERE:
+        if item.path.parent == HERE and inspect.iscoroutinefunction(getattr(item, "function", None)):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
