@@ -37,6 +37,11 @@ def docker_answers() -> bool:
         return False
 
 
+def pytest_configure() -> None:
+    # A run that is told to end takes down what it has started, as at Ctrl-C: nobody else removes its containers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Comes before any fixture, so that none tries to start a container in vain."""

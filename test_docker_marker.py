@@ -1,8 +1,9 @@
-"""A test marked `docker` is skipped and named where no engine answers, and fails where one is required."""
+"""A test marked `docker` is skipped and named where no engine answers, fails where one is required, and cleans up."""
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,20 @@ def server(request):
 
 def test_by_fixture(server): pass
 """
+ENDLESS = """
+import pathlib, time
+import pytest
+
+@pytest.fixture(scope="session")
+def server():
+    yield
+    pathlib.Path(__file__).with_name("removed").touch()
+
+def test_endless(server):
+    pathlib.Path(__file__).with_name("started").touch()
+    time.sleep(60)
+"""
+PYTEST = (sys.executable, "-m", "pytest", "-p", "conftest", "-c", "pyproject.toml", "-p", "no:cacheprovider")
 NO_ENGINE = {"DOCKER_HOST": "tcp://127.0.0.1:1"}
 
 
@@ -33,7 +48,7 @@ def run(folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedPro
     """Run a few tests, marked and not, as this project's."""
     (folder / "test_marked.py").write_text(TESTS)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-c", "pyproject.toml", "-p", "no:cacheprovider", folder],
+        [*PYTEST, folder],
         cwd=ROOT,
         env={**os.environ, "REQUIRE_DOCKER": "", **environment},
         capture_output=True,
@@ -72,3 +87,15 @@ def test_with_an_engine_marked_tests_run(tmp_path: Path) -> None:
     """An engine that answers is found."""
     done = run(tmp_path, {})
     assert "6 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_run_that_is_told_to_end_removes_what_it_has_started(tmp_path: Path) -> None:
+    """SIGTERM, as a gate sends it whose time is up, tears the fixtures down."""
+    (tmp_path / "test_endless.py").write_text(ENDLESS)
+    ends_at = time.monotonic() + 30
+    with subprocess.Popen([*PYTEST, tmp_path], cwd=ROOT, stdout=subprocess.DEVNULL) as endless:
+        while not (tmp_path / "started").exists() and time.monotonic() < ends_at:
+            time.sleep(0.05)
+        endless.terminate()
+        endless.wait(30)
+    assert (tmp_path / "removed").exists()
