@@ -130,8 +130,10 @@ class Shop:
         charge = response.json()
         return charge["amountMinor"] if charge["state"] == "CHARGED" else 0
 
-    async def trace(self, trace_id: str, *, until: str, seconds: float = 15.0) -> list[Span]:
-        """The spans of a trace, once one of that name is there and nothing has come for a moment."""
+    async def trace(
+        self, trace_id: str, *, until: str | Callable[[list[Span]], bool], seconds: float = 15.0
+    ) -> list[Span]:
+        """The spans of a trace, once one of that name is there (or `until` says so) and nothing came for a moment."""
         seen = -1
 
         async def look() -> list[Span] | None:
@@ -139,13 +141,14 @@ class Shop:
             async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
                 response = await store.get(f"/api/v3/traces/{trace_id}")
             spans = _spans(response.json()) if response.status_code == 200 else []
-            settled = len(spans) == seen and any(span.name == until for span in spans)
+            complete = until(spans) if callable(until) else any(span.name == until for span in spans)
+            settled = len(spans) == seen and complete
             seen = len(spans)
             if not settled:
                 await asyncio.sleep(0.5)
             return spans if settled else None
 
-        return await eventually(look, f"{until} in trace {trace_id}", seconds)
+        return await eventually(look, f"trace {trace_id} is complete", seconds)
 
 
 def _spans(answer: Json) -> list[Span]:
