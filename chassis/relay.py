@@ -210,6 +210,8 @@ class Relay:
         )
         try:
             async with asyncio.timeout_at(ends_at):
+                # A time that is over already is noticed here, before the message is taken.
+                await asyncio.sleep(0)
                 acknowledged = asyncio.ensure_future(
                     await self._producer.send(
                         row.topic, row.payload, key=envelope.key, headers=messages.headers(envelope)

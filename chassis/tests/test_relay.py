@@ -224,6 +224,27 @@ async def test_a_lease_outlives_the_longest_round() -> None:
     assert relay.SEND_SECONDS_MAX + 1 <= relay.LEASE_SECONDS < 4
 
 
+async def test_a_round_whose_time_is_over_sends_nothing(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    producer: Producer,
+    stopping: asyncio.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lease came late from a slow database: another relay may have it soon, so this one takes nothing up."""
+    rounds = relay_of(database, producer, stopping)
+    await publish(database, topic, "a", [1])
+    assert await rounds.round() is False
+    monkeypatch.setattr(relay, "SEND_SECONDS_MAX", 0.0)
+    await publish(database, topic, "a", [2])
+    with pytest.raises(kafka.KafkaError):
+        await rounds.round()
+    await producer.client.flush()
+    assert values(await topic.records()) == [1]
+    assert await own_database.value(WAITING) == 1
+
+
 async def test_a_killed_relay_is_followed_by_another_within_five_seconds(
     database: Database, own_database: OwnDatabase, topic: Topic, settings: ServiceSettings, stopping: asyncio.Event
 ) -> None:
