@@ -29,7 +29,7 @@ class ProcessSettings(BaseSettings):
         default="http://127.0.0.1:4317", description="Where spans go, by OTLP over gRPC; empty exports nothing."
     )
     trace_sample_ratio: float = Field(default=1.0, ge=0, le=1, description="The share of orders that is traced.")
-    trace_flush_interval_ms: int = Field(default=200, ge=10, description="How long a finished span waits for others.")
+    trace_flush_interval_ms: int = Field(default=500, ge=10, description="How long a finished span waits for others.")
     trace_async: Literal["parent", "link"] = Field(
         default="parent",
         description="`parent`: one order, one trace. `link`: each message begins a trace that links back.",

@@ -21,6 +21,7 @@ from infra.local.system import System as Embedded
 from infra.system import System, Usage
 
 PYTHON = ("gateway", "order", "payment", "inventory", "card-network", "traces")
+SETTLE_SECONDS = 10.0
 IDLE_SECONDS = 15.0
 WARM_UP_SECONDS = 5.0
 
@@ -55,6 +56,7 @@ class ShownLoad(Load):
 async def measure(system: System, rate_per_second: float, seconds: float) -> Report:
     """One run on a running system: idle first, then the load, then the books."""
     report = Report(rate_per_second, seconds, int(rate_per_second * seconds))
+    await asyncio.sleep(SETTLE_SECONDS)
     before = await system.usage()
     await asyncio.sleep(IDLE_SECONDS)
     idle = since(before, await system.usage())

@@ -16,5 +16,5 @@ class OrderSettings(ServiceSettings):
     charge_deadline_seconds: float = Field(default=30.0, gt=0, description="Patience for a charge.")
     compensation_retry_seconds: float = Field(default=10.0, gt=0, description="When a compensation is sent again.")
     park_after_seconds: float = Field(default=300.0, gt=0, description="When a compensation is left to an operator.")
-    deadline_poll_seconds: float = Field(default=0.5, gt=0, description="How often passed deadlines are looked for.")
+    deadline_poll_seconds: float = Field(default=1.0, gt=0, description="How often passed deadlines are looked for.")
     watch_seconds_max: float = Field(default=300.0, gt=0, description="How long WatchOrder streams at most.")
