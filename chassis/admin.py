@@ -11,13 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from opentelemetry.metrics import CallbackOptions, Observation
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from chassis import telemetry
+from chassis import errors, telemetry
 
 Failing = Callable[[], Awaitable[dict[str, str]]]
-
-
-class PortTaken(Exception):
-    """The admin port is in use by another process; set ADMIN_PORT to a free one."""
 
 
 class AdminServer:
@@ -75,7 +71,7 @@ class AdminServer:
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
-            raise PortTaken(f"ADMIN_PORT {port} on {host}: {error.strerror}") from error
+            raise errors.port_taken("ADMIN_PORT", host, port) from error
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, name="admin", daemon=True).start()
 
@@ -88,6 +84,6 @@ def serve(host: str, port: int, loop: asyncio.AbstractEventLoop, failing: Failin
     """Serve the admin port until `close()`.
 
     Raises:
-        PortTaken: somebody else listens there.
+        Misconfigured: somebody else listens there.
     """
     return AdminServer(host, port, loop, failing)

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import Row, TextClause, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from chassis import logs, telemetry
+from chassis import errors, logs, telemetry
 
 log = logs.get(__name__)
 
@@ -198,6 +198,25 @@ def is_transient(error: BaseException) -> bool:
     # SQLAlchemy wraps what statements raise; the driver's own errors come from connecting, BEGIN and COMMIT, the
     # interface error among them from a connection that closed in between.
     return isinstance(error, (OSError, exc.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError))
+
+
+@contextmanager
+def checked(setting: str) -> Generator[None]:
+    """The server answers, and says that nobody gets in with this URL: then waiting will not help.
+
+    Raises:
+        Misconfigured: an unknown role or database, a wrong password, a role that may not connect.
+    """
+    try:
+        yield
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.InsufficientPrivilegeError,
+    ) as error:
+        raise errors.Misconfigured(
+            f"setting {setting}: {error}; set it to a role and a database that are there"
+        ) from error
 
 
 # Connection exceptions, transaction rollback (deadlock, serialization), insufficient resources, object not available

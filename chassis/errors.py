@@ -6,6 +6,18 @@ Everything else that is raised is a fault: the transaction rolls back and whoeve
 from dataclasses import dataclass
 
 
+class Misconfigured(Exception):
+    """A setting cannot be used as it is, which only its use has shown; the message names it and says what to do.
+
+    Waiting would not help: the process ends.
+    """
+
+
+def port_taken(setting: str, host: str, port: int) -> Misconfigured:
+    """Somebody else listens there."""
+    return Misconfigured(f"setting {setting}: port {port} on {host} is already taken; set {setting} to a free one")
+
+
 class Refusal(Exception):
     """The request cannot be carried out as it stands; repeating it unchanged gets the same answer."""
 

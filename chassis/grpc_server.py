@@ -49,10 +49,6 @@ _RPC_DURATION = telemetry.meter.create_histogram(
 )
 
 
-class PortTaken(Exception):
-    """The gRPC port is in use by another process; set GRPC_PORT to a free one."""
-
-
 class Interceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler of the shop's own services once."""
 
@@ -232,7 +228,7 @@ class Server:
     """A gRPC server with health and reflection, that ends without dropping a call in hand."""
 
     def __init__(self, host: str, port: int, *, deadline_seconds: float = 5.0, grace_seconds: float = 10.0) -> None:
-        self._address, self._grace_seconds = f"{host}:{port}", grace_seconds
+        self._where, self._grace_seconds = (host, port), grace_seconds
         self._health = HealthServicer()
         self._serving = False
         self.grpc = grpc.aio.server(
@@ -257,7 +253,7 @@ class Server:
         """Serve until `stopping` is set, then let the calls in hand end, as long as the grace allows.
 
         Raises:
-            PortTaken: somebody else listens there.
+            Misconfigured: somebody else listens there.
         """
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         reflection.enable_server_reflection(
@@ -265,9 +261,9 @@ class Server:
             self.grpc,
         )
         try:
-            self.grpc.add_insecure_port(self._address)
+            self.grpc.add_insecure_port("{}:{}".format(*self._where))
         except RuntimeError as error:
-            raise PortTaken(f"GRPC_PORT: {self._address} is taken") from error
+            raise errors.port_taken("GRPC_PORT", *self._where) from error
         await self.grpc.start()
         for name in ("", *service_names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -12,14 +12,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from chassis import kafka
-from chassis.database import outages
+from chassis.database import checked, outages
 
 # Any number will do, as long as every replica takes the same one: the lock is per database.
 _LOCK = 7_243_390_117
 
 
 async def to_head(owner_url: SecretStr, migrations: Path, stopping: asyncio.Event) -> None:
-    """Bring the database to the newest revision; waits while the database does not answer."""
+    """Bring the database to the newest revision; waits while the database does not answer.
+
+    Raises:
+        Misconfigured: it answers, but lets nobody in with this URL.
+    """
     while not stopping.is_set():
         with outages("the migration waits"):
             await _upgrade(owner_url, migrations)
@@ -30,9 +34,10 @@ async def to_head(owner_url: SecretStr, migrations: Path, stopping: asyncio.Even
 async def _upgrade(owner_url: SecretStr, migrations: Path) -> None:
     engine = create_async_engine(owner_url.get_secret_value(), poolclass=NullPool, connect_args={"timeout": 5})
     try:
-        async with engine.begin() as connection:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            await connection.run_sync(upgrade, migrations)
+        with checked("DATABASE_OWNER_URL"):
+            async with engine.begin() as connection:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+                await connection.run_sync(upgrade, migrations)
     finally:
         await engine.dispose()
 

@@ -14,7 +14,7 @@ from opentelemetry.context import Context, attach
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from chassis import admin, logs, telemetry
+from chassis import admin, errors, logs, telemetry
 from chassis.settings import ProcessSettings
 
 S = TypeVar("S", bound=BaseSettings)
@@ -59,6 +59,7 @@ class Process:
 
         Raises:
             ProcessFailed: a loop ended or raised before it was asked to stop. The others are stopped too.
+        Misconfigured: as a loop has raised it.
         """
         tasks = [asyncio.create_task(_with_empty_context(loop), name=name) for name, loop in loops.items()]
         stop = asyncio.create_task(self.stopping.wait())
@@ -72,6 +73,8 @@ class Process:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         for task, result in zip(tasks, results, strict=True):
+            if isinstance(result, errors.Misconfigured):
+                raise result
             if isinstance(result, Exception):
                 raise ProcessFailed(f"{task.get_name()} failed") from result
         if failed is not None:
@@ -98,13 +101,16 @@ def read(process_name: str, settings_type: type[S]) -> S:
 def run(service_name: str, settings_type: type[P], main: Callable[[P, Process], Awaitable[None]]) -> None:
     """Run one process from its environment to its exit code; call it under `if __name__ == "__main__"`.
 
-    Exits 2 when a setting is missing or wrong (one line for each on stderr), 1 when the process fails.
+    Exits 2 when a setting is missing, wrong or of no use (one line for each on stderr), 1 when the process fails.
     """
     settings = read(service_name, settings_type)
     logs.configure(service_name, settings)
     flush = telemetry.configure(service_name, settings)
     try:
         asyncio.run(_main(settings, main))
+    except errors.Misconfigured as error:
+        print(f"{service_name}: {error}", file=sys.stderr)  # noqa: T201 - like any other word about a setting
+        raise SystemExit(2) from None
     except Exception:
         log.exception("the process failed")
         raise SystemExit(1) from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from chassis import gauges, kafka, migrate
 from chassis.consumer import Consumer
-from chassis.database import Database
+from chassis.database import Database, checked, outages
 from chassis.dead_letters import DeadLetters
 from chassis.grpc_server import Server
 from chassis.process import Loop, Process
@@ -39,13 +39,7 @@ class Service:
         self._served: list[str] = []
         self._queries: dict[str, str] = dict(gauges.OUTBOX)
         self._loops: dict[str, Loop] = {
-            "relay": Relay(
-                self.database,
-                kafka.producer(settings, name),
-                source=name,
-                stopping=process.stopping,
-                poll_interval_seconds=settings.relay_poll_interval_seconds,
-            ).run,
+            "relay": self._relay,
             "retention": Retention(self.database, seconds=settings.retention_seconds, stopping=process.stopping).run,
         }
 
@@ -56,18 +50,31 @@ class Service:
 
     def subscribe(self, subscription: Subscription) -> None:
         """Hear what the subscription lists."""
-        stopping = self._process.stopping
-        consumer = Consumer(
+
+        # Kafka clients are made when they run: a process that ends before has none to leave behind.
+        async def hear() -> None:
+            stopping = self._process.stopping
+            await Consumer(
+                self.database,
+                kafka.consumer(self._settings, subscription.group),
+                subscription,
+                DeadLetters(kafka.producer(self._settings, f"{subscription.group}.dead"), stopping),
+                stopping=stopping,
+                batch_max=self._settings.consumer_batch_max,
+                attempts_max=self._settings.handler_attempts_max,
+                trace_async=self._settings.trace_async,
+            ).run()
+
+        self._loops[f"consumer_{subscription.group}"] = hear
+
+    async def _relay(self) -> None:
+        await Relay(
             self.database,
-            kafka.consumer(self._settings, subscription.group),
-            subscription,
-            DeadLetters(kafka.producer(self._settings, f"{subscription.group}.dead"), stopping),
-            stopping=stopping,
-            batch_max=self._settings.consumer_batch_max,
-            attempts_max=self._settings.handler_attempts_max,
-            trace_async=self._settings.trace_async,
-        )
-        self._loops[f"consumer_{subscription.group}"] = consumer.run
+            kafka.producer(self._settings, self._name),
+            source=self._name,
+            stopping=self._process.stopping,
+            poll_interval_seconds=self._settings.relay_poll_interval_seconds,
+        ).run()
 
     def measure(self, queries: Mapping[str, str]) -> None:
         """Report the queries' numbers as gauges."""
@@ -81,6 +88,8 @@ class Service:
         self._process.ready_when("grpc", self._server.serving)
         try:
             await migrate.to_head(self._settings.database_owner_url, self._migrations, stopping)
+            with outages("the start goes on"), checked("DATABASE_URL"):
+                await self.database.ping()
             await self._process.supervise(
                 grpc=lambda: self._server.run(stopping, *self._served),
                 gauges=gauges.Gauges(self.database, self._queries, stopping=stopping).run,

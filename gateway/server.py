@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from chassis import errors
 from gateway import problems
 from gateway.boundary import headers_too_large
 from gateway.settings import GatewaySettings
@@ -21,15 +22,11 @@ _BACKLOG: Final = 2048
 _KEEP_ALIVE_SECONDS: Final = 30
 
 
-class PortTaken(Exception):
-    """The HTTP port is in use by another process; set HTTP_PORT to a free one."""
-
-
 async def serve(app: ASGIApp, settings: GatewaySettings, stopping: asyncio.Event) -> None:
     """Serve HTTP until `stopping` is set, then finish the requests in hand, as long as the grace allows.
 
     Raises:
-        PortTaken: somebody else listens there.
+        Misconfigured: somebody else listens there.
     """
     config = uvicorn.Config(
         app,
@@ -61,7 +58,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
-        raise PortTaken(f"HTTP_PORT {port} on {host}: {error.strerror}") from error
+        raise errors.port_taken("HTTP_PORT", host, port) from error
     listening.setblocking(False)
     return listening
 

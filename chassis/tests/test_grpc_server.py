@@ -17,7 +17,8 @@ from uuid_utils.compat import uuid7
 
 from chassis import errors, grpc_client
 from chassis.database import Database, Transaction
-from chassis.grpc_server import PortTaken, Server
+from chassis.errors import Misconfigured
+from chassis.grpc_server import Server
 from chassis.testing import Spans, attributes, eventually, is_child
 from chassis.tests.participant import NAME, Participant, serving
 from chassis.tests.surroundings import INSERT_EFFECT, OwnDatabase
@@ -220,6 +221,6 @@ async def test_a_taken_port_is_named() -> None:
     """Two processes never share a port silently; the error names the setting."""
     async with serving(Participant()) as address:
         server = Server("127.0.0.1", int(address.rsplit(":", 1)[1]))
-        with pytest.raises(PortTaken, match="GRPC_PORT"):
+        with pytest.raises(Misconfigured, match="GRPC_PORT"):
             await server.run(asyncio.Event(), NAME)
         await server.grpc.stop(None)

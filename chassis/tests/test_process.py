@@ -202,8 +202,10 @@ async def test_a_taken_admin_port_is_a_clear_error() -> None:
     port = taken.sockets[0].getsockname()[1]
     async with taken, program(MODE="works", ADMIN_PORT=str(port)) as child:
         code, _, errors = await ended(child)
-    assert code == 1
-    assert f"ADMIN_PORT {port} on 127.0.0.1: Address already in use" in json.loads(errors[-1])["exception"]
+    assert code == 2
+    assert errors == [
+        f"program: setting ADMIN_PORT: port {port} on 127.0.0.1 is already taken; set ADMIN_PORT to a free one"
+    ]
 
 
 async def test_a_loop_that_ends_at_once_when_asked_to_has_not_failed() -> None:

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from gateway.server import PortTaken, serve
+from chassis.errors import Misconfigured
+from gateway.server import serve
 from gateway.settings import GatewaySettings
 from gateway.tests.upstream import Upstream
 
@@ -156,7 +157,7 @@ async def test_a_request_in_hand_is_finished_before_the_gateway_stops(
 async def test_a_port_that_is_taken_is_named_by_its_setting(
     app: ASGIApp, settings: GatewaySettings, stopping: asyncio.Event
 ) -> None:
-    with socket.create_server((settings.host, settings.http_port)), pytest.raises(PortTaken, match="HTTP_PORT"):
+    with socket.create_server((settings.host, settings.http_port)), pytest.raises(Misconfigured, match="HTTP_PORT"):
         await serve(app, settings, stopping)
 
 

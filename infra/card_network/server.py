@@ -9,12 +9,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from chassis import errors
+
 # Long enough for a slow card's charge.
 GRACE_SECONDS = 5
-
-
-class PortTaken(Exception):
-    """The HTTP port is in use by another process; set HTTP_PORT to a free one."""
 
 
 class Connection(H11Protocol):
@@ -63,12 +61,12 @@ class Server(uvicorn.Server):
         """Serve.
 
         Raises:
-            PortTaken: somebody else listens there.
+            Misconfigured: somebody else listens there.
         """
         try:
             listener = socket.create_server(self._address, backlog=self.config.backlog)
         except OSError as error:
-            raise PortTaken(f"HTTP_PORT: {self._address[0]}:{self._address[1]}: {error.strerror}") from error
+            raise errors.port_taken("HTTP_PORT", *self._address) from error
         # asyncio does this only for sockets that name their protocol; without it each answer waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await self.serve([listener])

@@ -50,8 +50,11 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
             timeout=20,
             check=False,
         )
-    assert ended.returncode == 1
-    assert "HTTP_PORT" in ended.stderr
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(
+        f"card-network: setting HTTP_PORT: port {network.port} on 127.0.0.1 is already taken"
+    )
+    assert ended.stderr.count("\n") == 1
 
 
 class Call:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from shop.inventory.v1 import inventory_service_pb2 as rpc
 from shop.inventory.v1.inventory_events_pb2 import StockReserved
@@ -128,3 +129,36 @@ async def confirm(broker: Broker, order_id: str) -> None:
     await producer.start()
     await producer.send_and_wait("order.events", told.payload, key=told.key, headers=messages.headers(told))
     await producer.stop()
+
+
+@pytest.mark.parametrize("setting", ["DATABASE_URL", "DATABASE_OWNER_URL"])
+async def test_a_url_that_lets_nobody_in_ends_the_process_with_one_line(
+    postgres: Postgres, broker: Broker, tmp_path: Path, setting: str
+) -> None:
+    """Waiting would not help: the line names the setting, and the exit code is that of a wrong setting."""
+    log = tmp_path / "inventory.log"
+    environment = {
+        "DATABASE_URL": postgres.database_url("inventory"),
+        "DATABASE_OWNER_URL": postgres.database_url("inventory", "inventory_owner"),
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+    }
+    environment[setting] = environment[setting].replace("@", "-mistyped@")
+    async with program(log, free_port(), free_port(), **environment) as child:
+        assert await asyncio.wait_for(child.wait(), 20) == 2
+    said = log.read_text()
+    assert f"inventory: setting {setting}: password authentication failed for user" in said
+    assert "Traceback" not in said
+
+
+async def test_a_database_that_does_not_answer_is_waited_for(broker: Broker, tmp_path: Path) -> None:
+    """It may come yet: the process says what it waits for, and ends in good order when it is asked to."""
+    log, nobody = tmp_path / "inventory.log", f"postgresql+asyncpg://inventory:x@127.0.0.1:{free_port()}/inventory"
+    environment = {
+        "DATABASE_URL": nobody,
+        "DATABASE_OWNER_URL": nobody,
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+    }
+    async with program(log, free_port(), free_port(), **environment) as child:
+        await eventually(lambda: "the migration waits: the database does not answer" in log.read_text(), seconds_max=20)
+        child.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(child.wait(), 20) == 0
