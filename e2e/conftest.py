@@ -188,6 +188,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 SYSTEMS = ("embedded", pytest.param("containers", marks=pytest.mark.docker))
 
+embedded = pytest.mark.parametrize("system", [SYSTEMS[0]], indirect=True)
 on_containers = pytest.mark.parametrize("system", [SYSTEMS[1]], indirect=True)
 
 

@@ -1,16 +1,17 @@
-"""kill -9 of each service in turn, with fifty orders in flight."""
+"""kill -9 of each service in turn, with fifty orders in flight; of containers: test_a_killed_container_loses_no_order."""
 
 import asyncio
 
 import httpx
 import pytest
 
-from e2e.conftest import BEANS, Shop, eventually
+from e2e.conftest import BEANS, Shop, embedded, eventually
 
 ORDERS = 50
 TIMED_OUT = (("REJECTED", "RESERVATION_TIMED_OUT"), ("REJECTED", "PAYMENT_TIMED_OUT"))
 
 
+@embedded
 @pytest.mark.parametrize("victim", ["order", "inventory", "payment", "card-network", "gateway"])
 async def test_a_killed_service_loses_no_order(shop: Shop, victim: str) -> None:
     """Every accepted order ends as its card dictates, and money and stock balance to the last unit."""
