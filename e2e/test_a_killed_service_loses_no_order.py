@@ -1,4 +1,4 @@
-"""kill -9 of each service in turn, with fifty orders in flight; of containers: test_a_killed_container_loses_no_order."""
+"""kill -9 of each service in turn, with fifty orders in flight; test_a_killed_container_loses_no_order has the rest."""
 
 import asyncio
 
