@@ -12,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from infra.bench.load import Load, Placed
 from infra.containers.system import System as Containers
 from infra.local.ports import Ports
 from infra.local.system import System as Embedded
@@ -21,6 +22,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 HERE = Path(__file__).parent
+TIMED_OUT = ("RESERVATION_TIMED_OUT", "PAYMENT_TIMED_OUT")
 FINAL = ("CONFIRMED", "REJECTED", "CANCELLED")
 BEANS = "espresso-beans"
 # Short enough for a test to outwait, long enough for a busy machine.
@@ -129,6 +131,14 @@ class Shop:
             return 0
         charge = response.json()
         return charge["amountMinor"] if charge["state"] == "CHARGED" else 0
+
+    async def neither_dictated_nor_late(self, load: Load) -> list[Placed]:
+        """The orders of a load that ended neither as their card dictates nor because a deadline passed.
+
+        A part that is away for longer than a saga waits costs the order, never money or goods.
+        """
+        others = [order for order in load.accepted if order.outcome != order.expected]
+        return [order for order in others if (await self.order(order.order_id)).get("reason") not in TIMED_OUT]
 
     async def trace(
         self, trace_id: str, *, until: str | Callable[[list[Span]], bool], seconds: float = 15.0

@@ -6,14 +6,13 @@ import pytest
 
 from e2e.conftest import Shop, eventually, on_containers
 from infra.bench.books import audit, shelf
-from infra.bench.load import Load, Placed
+from infra.bench.load import Load
 from infra.containers.system import System as Containers
 
 RATE_PER_SECOND = 10
 ORDERS = 100
 HEALED_SECONDS_MAX = 60
 VICTIMS = ("order", "payment", "inventory", "gateway", "card-network", "postgres", "kafka", "jaeger")
-TIMED_OUT = ("RESERVATION_TIMED_OUT", "PAYMENT_TIMED_OUT")
 
 
 @on_containers
@@ -38,13 +37,6 @@ async def test_a_killed_container_loses_no_order(shop: Shop, containers: Contain
         await load.drain(HEALED_SECONDS_MAX)
     assert len(load.accepted) == ORDERS
     assert [order for order in load.accepted if not order.ended_at] == []
-
-    async def as_it_should(order: Placed) -> bool:
-        if order.outcome == order.expected:
-            return True
-        # A part that is away for longer than a saga waits costs the order, never money or goods.
-        return (await shop.order(order.order_id)).get("reason") in TIMED_OUT
-
-    assert [order for order in load.accepted if not await as_it_should(order)] == []
+    assert await shop.neither_dictated_nor_late(load) == []
     books = await audit(containers, load.accepted, shelf_before)
     assert books.balance, str(books)
