@@ -14,7 +14,7 @@ from infra.prometheus.tests.rules import FOLDER
 
 pytestmark = pytest.mark.docker
 ROOT = FOLDER.parents[1]
-# Two processes that need no other to start: the gateway is not ready without the services, the card network is.
+# Two processes started without those they depend on: the gateway is not ready then, the card network is.
 STARTED = ("prometheus", "gateway", "card-network")
 
 
@@ -43,7 +43,7 @@ async def prometheus(added: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     files = ("--file", str(ROOT / "compose.yaml"), "--file", str(added))
     compose = ("docker", "compose", "--project-name", f"shop-metrics-{ports['PROMETHEUS_PORT']}", *files)
     try:
-        await command(*compose, "--profile", "metrics", "up", "--detach", "--build", *STARTED)
+        await command(*compose, "--profile", "metrics", "up", "--detach", "--build", "--no-deps", *STARTED)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}/api/v1") as client:
             yield client
     finally:
