@@ -9,20 +9,19 @@ import random
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
-from opentelemetry.context import Context
+from google.protobuf.message import Message
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.trace import Span, SpanKind, use_span
+from opentelemetry.trace import Span
 
-from chassis import inbox, kafka, logs, messages, telemetry
+from chassis import inbox, kafka, logs, message_spans, messages, telemetry
 from chassis.database import Database, Transaction, is_transient
 from chassis.dead_letters import DeadLetters
 from chassis.messages import Envelope, Poison
-from chassis.router import Subscription
+from chassis.router import Handler, Subscription
 
 log = logs.get(__name__)
 
@@ -44,10 +43,12 @@ _DURATION = telemetry.meter.create_histogram(
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message in hand: as Kafka brought it and as it reads."""
+    """One message in hand: as Kafka brought it, as it reads, and what is to be done about it."""
 
     record: Record
     envelope: Envelope
+    event: Message
+    handler: Handler
 
 
 class Consumer:
@@ -138,8 +139,7 @@ class Consumer:
             try:
                 envelope = messages.parse(record.headers, record.value)
                 if not self._subscription.ignores(envelope):
-                    self._subscription.route(envelope)
-                    deliveries.append(Delivery(record, envelope))
+                    deliveries.append(Delivery(record, envelope, *self._subscription.route(envelope)))
             except Poison as poison:
                 await self._dead_letters.bury(record, self._subscription.group, str(poison))
         # Every transaction locks aggregates in the same order, so two batches cannot wait for each other in a circle.
@@ -159,10 +159,9 @@ class Consumer:
             if attempt < self._attempts_max and await kafka.wait(self._stopping, pause):
                 raise kafka.Stopped
         error = self._last_error
-        with telemetry.span(
-            f"process {delivery.record.topic}", SpanKind.CONSUMER, self._attributes(delivery), self._parent(delivery)
-        ) as span:
-            telemetry.fail(span, error)
+        span = self._span(delivery)
+        telemetry.fail(span, error)
+        span.end()
         await self._dead_letters.bury(delivery.record, self._subscription.group, f"{type(error).__name__}: {error}")
 
     async def _attempt(self, deliveries: Sequence[Delivery]) -> bool:
@@ -201,33 +200,17 @@ class Consumer:
     async def _transaction(self, deliveries: Sequence[Delivery]) -> None:
         began = time.perf_counter()
         topics = sorted({delivery.record.topic for delivery in deliveries})
-        created = [link for delivery in deliveries for link in telemetry.link(delivery.envelope.trace)]
-        poll = telemetry.start_span(
-            f"poll {' '.join(topics)}",
-            SpanKind.CLIENT,
-            {
-                "messaging.system": "kafka",
-                "messaging.operation.name": "poll",
-                "messaging.operation.type": "receive",
-                "messaging.consumer.group.name": self._subscription.group,
-                "messaging.batch.message_count": len(deliveries),
-            },
-            Context(),
-            created,
-        )
-        spans = [self._process_span(delivery, poll) for delivery in deliveries]
+        envelopes = [delivery.envelope for delivery in deliveries]
+        poll = message_spans.poll(topics, self._subscription.group, envelopes)
+        spans = [self._span(delivery, poll) for delivery in deliveries]
         # Alone, a message's trace tells everything; a statement that serves several orders belongs to the batch's.
         alone = len(deliveries) == 1
         with (
-            use_span(
-                spans[0] if alone else poll, end_on_exit=False, record_exception=False, set_status_on_exception=False
-            ),
-            telemetry.about_order(deliveries[0].envelope.subject if alone else ""),
+            telemetry.inside(spans[0] if alone else poll),
+            telemetry.about_order(envelopes[0].subject if alone else ""),
         ):
             async with self._database.transaction() as transaction:
-                new = await inbox.note(
-                    transaction, self._subscription.group, [delivery.envelope.id for delivery in deliveries]
-                )
+                new = await inbox.note(transaction, self._subscription.group, [one.id for one in envelopes])
                 for delivery, span in zip(deliveries, spans, strict=True):
                     outcome = "applied" if delivery.envelope.id in new else "duplicate"
                     span.set_attribute("shop.inbox.outcome", outcome)
@@ -236,48 +219,23 @@ class Consumer:
         for span in (*spans, poll):
             span.end()
         _DURATION.record(time.perf_counter() - began, {"messaging.consumer.group.name": self._subscription.group})
-        for delivery in deliveries:
-            outcome = "applied" if delivery.envelope.id in new else "duplicate"
+        for envelope in envelopes:
+            outcome = "applied" if envelope.id in new else "duplicate"
             _HANDLED.add(1, {"group": self._subscription.group, "outcome": outcome})
 
     async def _handle(self, transaction: Transaction, delivery: Delivery, span: Span) -> None:
-        event, handler = self._subscription.route(delivery.envelope)
-        with ExitStack() as stack:
-            stack.enter_context(telemetry.about_order(delivery.envelope.subject))
-            stack.enter_context(
-                use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
-            )
-            await handler(transaction, event, delivery.envelope)
+        with telemetry.about_order(delivery.envelope.subject), telemetry.inside(span):
+            await delivery.handler(transaction, delivery.event, delivery.envelope)
 
-    def _process_span(self, delivery: Delivery, poll: Span) -> Span:
-        _, handler = self._subscription.route(delivery.envelope)
-        return telemetry.start_span(
-            f"process {delivery.record.topic}",
-            SpanKind.CONSUMER,
-            {**self._attributes(delivery), **telemetry.code(handler)},
-            self._parent(delivery),
-            [*telemetry.link(delivery.envelope.trace), telemetry.Link(poll.get_span_context())],
+    def _span(self, delivery: Delivery, poll: Span | None = None) -> Span:
+        return message_spans.process(
+            delivery.record,
+            delivery.envelope,
+            self._subscription.group,
+            delivery.handler,
+            batch=poll,
+            trace_async=self._trace_async,
         )
-
-    def _parent(self, delivery: Delivery) -> Context:
-        return telemetry.restore(delivery.envelope.trace) if self._trace_async == "parent" else Context()
-
-    def _attributes(self, delivery: Delivery) -> dict[str, str | int]:
-        record, envelope = delivery.record, delivery.envelope
-        return {
-            "messaging.system": "kafka",
-            "messaging.destination.name": record.topic,
-            "messaging.destination.partition.id": str(record.partition),
-            "messaging.operation.name": "process",
-            "messaging.operation.type": "process",
-            "messaging.consumer.group.name": self._subscription.group,
-            "messaging.message.id": str(envelope.id),
-            "messaging.kafka.message.key": envelope.subject,
-            "messaging.kafka.offset": record.offset,
-            "shop.order.id": envelope.subject,
-            "shop.event.type": envelope.type,
-            "shop.event.sequence": envelope.sequence,
-        }
 
     def lag(self) -> Iterable[Observation]:
         """How many messages of each of its partitions are not applied; nothing of one that has brought none yet."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, use_span
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis import telemetry
 
@@ -116,7 +116,7 @@ class UnaryClient(grpc.aio.UnaryUnaryClientInterceptor):
         details = _details(client_call_details, timeout, metadata)
         call: Any = None
         try:
-            with use_span(started, end_on_exit=False, record_exception=False, set_status_on_exception=False):
+            with telemetry.inside(started):
                 call = await continuation(details, request)
             code = await call.code()
             if code is grpc.StatusCode.OK and (order_id := getattr(await call, "order_id", "")):

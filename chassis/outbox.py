@@ -7,10 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from google.protobuf.message import Message
-from opentelemetry.trace import SpanKind
 from uuid_utils.compat import uuid7
 
-from chassis import telemetry
+from chassis import message_spans, telemetry
 from chassis.database import Sql, Transaction
 
 CHANNEL = "outbox"
@@ -45,19 +44,7 @@ def publish(transaction: Transaction, topic: str, event: Message, *, subject: st
         The event's id, the same at every delivery.
     """
     event_id = uuid7()
-    created = telemetry.start_span(
-        f"create {topic}",
-        SpanKind.PRODUCER,
-        {
-            "messaging.system": "kafka",
-            "messaging.destination.name": topic,
-            "messaging.operation.name": "create",
-            "messaging.operation.type": "create",
-            "messaging.message.id": str(event_id),
-            "messaging.kafka.message.key": subject,
-            "shop.event.type": event.DESCRIPTOR.full_name,
-        },
-    )
+    created = message_spans.create(topic, event_id, subject, event.DESCRIPTOR.full_name)
     created.end()
     row = (event_id, topic, subject, sequence, event.DESCRIPTOR.full_name, event.SerializeToString())
     transaction.collect(_insert, (*row, *telemetry.store(created)))

@@ -12,11 +12,11 @@ from uuid import UUID
 
 from aiokafka.errors import KafkaError
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, get_current_span
+from opentelemetry.trace import Span
 from sqlalchemy import Row
 from uuid_utils.compat import uuid7
 
-from chassis import kafka, logs, messages, outbox, telemetry
+from chassis import kafka, logs, message_spans, messages, outbox, telemetry
 from chassis.database import Database, Sql, outages
 from chassis.kafka import Producer
 from chassis.messages import Envelope
@@ -176,8 +176,7 @@ class Relay:
                 telemetry.fail(sending.span, error)
             else:
                 metadata = acknowledged.result()
-                sending.span.set_attribute("messaging.destination.partition.id", str(metadata.partition))
-                sending.span.set_attribute("messaging.kafka.offset", metadata.offset)
+                message_spans.sent(sending.span, metadata.partition, metadata.offset)
                 sent.append(sending.row.id)
                 _AGE.record(float(sending.row.age_seconds))
             sending.span.end()
@@ -189,25 +188,7 @@ class Relay:
         envelope = Envelope(
             row.id, row.type, self._source, row.subject, row.created_at, row.sequence, created, row.payload
         )
-        round_span = get_current_span().get_span_context()
-        span = telemetry.start_span(
-            f"send {row.topic}",
-            # The create span is the PRODUCER and holds the creation context, so this one is a CLIENT (semconv 1.44).
-            SpanKind.CLIENT,
-            {
-                "messaging.system": "kafka",
-                "messaging.destination.name": row.topic,
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.message.id": str(row.id),
-                "messaging.kafka.message.key": row.subject,
-                "shop.order.id": row.subject,
-                "shop.outbox.age_ms": round(float(row.age_seconds) * 1000, 1),
-                **telemetry.code(Relay.round),
-            },
-            telemetry.restore(created),
-            [*telemetry.link(created), Link(round_span)],
-        )
+        span = message_spans.send(row.topic, envelope, float(row.age_seconds), Relay.round)
         try:
             async with asyncio.timeout_at(ends_at):
                 # A time that is over already is noticed here, before the message is taken.
