@@ -51,6 +51,7 @@ class Transaction:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._collected: dict[Collected, list[Any]] = {}
+        self.committed: list[Callable[[], None]] = []
         self.notifications: set[tuple[str, str]] = set()
 
     async def all(self, sql: Sql, **parameters: Any) -> Sequence[Row[Any]]:
@@ -80,6 +81,10 @@ class Transaction:
     def notify(self, channel: str, key: str = "") -> None:
         """Wake this process' listeners of the channel once the transaction has committed."""
         self.notifications.add((channel, key))
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Call `act` once the transaction has committed, such as a counter: what was rolled back did not happen."""
+        self.committed.append(act)
 
     async def flush(self) -> None:
         """Write what was collected."""
@@ -143,6 +148,8 @@ class Database:
                 except BaseException:
                     await _roll_back(connection)
                     raise
+        for act in transaction.committed:
+            act()
         for channel, key in transaction.notifications:
             for listener in self._listeners[channel]:
                 listener(key)

@@ -43,6 +43,23 @@ async def test_an_error_in_a_handler_undoes_everything_it_did(database: Database
     assert await effects(database) == []
 
 
+async def test_what_is_counted_is_counted_after_the_commit_and_never_for_a_rollback(database: Database) -> None:
+    """A figure tells what happened, so an attempt that failed and was made again is one, not two."""
+    counted: list[str] = []
+
+    async def change(transaction: Transaction, outcome: str) -> None:
+        transaction.after_commit(lambda: counted.append(outcome))
+        await note(transaction)
+        assert counted == []
+        if outcome == "failed":
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.unit_of_work(change, "failed")
+    await database.unit_of_work(change, "applied")
+    assert counted == ["applied"]
+
+
 async def test_an_error_at_the_commit_undoes_everything(database: Database) -> None:
     """What is collected is written just before the commit; when that fails, nothing of the work is left."""
 

@@ -9,6 +9,7 @@ Each runs in a transaction that its caller commits. The reservation's row decide
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
@@ -208,10 +209,4 @@ def _tell(transaction: Transaction, reservation: Row[Any], event: Message) -> No
 def _note(transaction: Transaction, outcome: str) -> None:
     """Say on the span and in the metrics what came of it."""
     get_current_span().set_attribute("shop.reservation.outcome", outcome)
-    transaction.collect(_count, outcome)
-
-
-async def _count(_transaction: Transaction, outcomes: list[str]) -> None:
-    # With the commit, as far as can be: an attempt that is rolled back before it did nothing.
-    for outcome in outcomes:
-        _OUTCOMES.add(1, {"outcome": outcome})
+    transaction.after_commit(partial(_OUTCOMES.add, 1, {"outcome": outcome}))
