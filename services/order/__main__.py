@@ -12,7 +12,7 @@ from chassis.dispatcher import Dispatcher
 from chassis.process import Process
 from chassis.router import Subscription
 from chassis.service import Service
-from services.order import handlers
+from services.order import handlers, orchestrator
 from services.order.deadlines import Deadlines
 from services.order.servicer import OrderServicer
 from services.order.settings import OrderSettings
@@ -42,7 +42,7 @@ def subscription(settings: OrderSettings) -> Subscription:
 
 async def main(settings: OrderSettings, shared: Process) -> None:
     """Put the service together and run it."""
-    handlers.count_from_zero()
+    orchestrator.count_from_zero()
     service = Service("order", settings, shared, MIGRATIONS)
     watchers = Watchers(service.database, shared.stopping, settings.watch_seconds_max)
     service.serve(

@@ -4,77 +4,33 @@ Each runs in a transaction that its caller commits, and locks the order and its 
 """
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol
+from functools import partial
 
-from google.protobuf.message import Message
 from opentelemetry.trace import get_current_span
 from shop.inventory.v1.inventory_events_pb2 import StockReserved
 from shop.inventory.v1.inventory_pb2 import ReservationLine
-from shop.inventory.v1.inventory_service_pb2 import ReleaseStockRequest, ReserveStockRequest
-from shop.order.v1.order_events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
+from shop.inventory.v1.inventory_service_pb2 import ReserveStockRequest
+from shop.order.v1.order_events_pb2 import OrderCancelled, OrderPlaced
 from shop.order.v1.order_pb2 import Order
 from shop.order.v1.order_pb2 import Saga as SagaMessage
 from shop.order.v1.order_service_pb2 import PlaceOrderRequest
-from shop.payment.v1.payment_service_pb2 import ChargePaymentRequest, RefundPaymentRequest
 from uuid_utils.compat import uuid7
 
 from chassis import commands, dispatcher, outbox, telemetry
 from chassis.database import Sql, Transaction
 from chassis.errors import KeyReused, WrongState
 from chassis.messages import Envelope
-from services.order import fulfilment, model, saga, timeline
+from services.order import fulfilment, model, orchestrator, saga, timeline
 from services.order.fulfilment import Fulfilment
+from services.order.orchestrator import COMMANDS, FromOrder
 from services.order.saga import CancelRequested, CommandRefused, DeadlinePassed, Reason, RetryRequested, Step
 from services.order.settings import OrderSettings
-from services.order.timeline import Entry
 
-TOPIC = "order.events"
-
-# Each step's RPC, and the request that it takes.
-COMMANDS: dict[Step, tuple[str, Callable[[Fulfilment], Message]]] = {
-    Step.RESERVING_STOCK: (
-        "/shop.inventory.v1.InventoryService/ReserveStock",
-        lambda order: ReserveStockRequest(
-            order_id=order.order_id,
-            lines=[ReservationLine(sku=line.sku, quantity=line.quantity) for line in model.order_lines(order.lines)],
-        ),
-    ),
-    Step.CHARGING_PAYMENT: (
-        "/shop.payment.v1.PaymentService/ChargePayment",
-        lambda order: ChargePaymentRequest(order_id=order.order_id, amount=order.total, card_token=order.card_token),
-    ),
-    Step.REFUNDING_PAYMENT: (
-        "/shop.payment.v1.PaymentService/RefundPayment",
-        lambda order: RefundPaymentRequest(order_id=order.order_id),
-    ),
-    Step.RELEASING_STOCK: (
-        "/shop.inventory.v1.InventoryService/ReleaseStock",
-        lambda order: ReleaseStockRequest(order_id=order.order_id),
-    ),
-}
-# The command that a step's row in the command outbox stands for, as its span names it.
-NAMES = {
-    Step.RESERVING_STOCK: "reserve_stock",
-    Step.CHARGING_PAYMENT: "charge_payment",
-    Step.REFUNDING_PAYMENT: "refund_payment",
-    Step.RELEASING_STOCK: "release_stock",
-}
-
-_STEPS = telemetry.meter.create_counter("shop.saga.steps", description="Steps that sagas entered, by step.")
 _DEADLINES = telemetry.meter.create_counter("shop.saga.deadlines", description="Deadlines that passed, by step.")
-_GIVEN_UP = telemetry.meter.create_counter(
-    "shop.saga.given_up", description="Orders that will not be confirmed, by reason, from the moment that is decided."
-)
-_UNAWAITED = telemetry.meter.create_counter(
-    "shop.saga.unawaited", description="Events that a saga did not wait for: late, repeated or out of order."
-)
 _MISORDERED = telemetry.meter.create_counter(
     "shop.saga.misordered", description="Events that came after a gap in their versions, or after a later version."
-)
-_DURATION = telemetry.meter.create_histogram(
-    "shop.saga.duration", unit="s", description="From the placing of an order to the end of its saga, by outcome."
 )
 
 # One statement for everything an order begins with; nothing is inserted, and nothing returned, when the key is known.
@@ -108,18 +64,6 @@ _READ = Sql("SELECT orders", "SELECT * FROM orders WHERE order_id = :order_id")
 _READ_SAGA = Sql("SELECT sagas", "SELECT * FROM sagas WHERE order_id = :order_id")
 
 
-def count_from_zero() -> None:
-    """Report every reason from the start: a counter that begins with its first order hides it from a rate."""
-    for reason in Reason:
-        _GIVEN_UP.add(0, {"reason": reason})
-
-
-class FromOrder(Protocol):
-    """Every event of the participants names its order."""
-
-    order_id: str
-
-
 async def place_order(transaction: Transaction, request: PlaceOrderRequest, settings: OrderSettings) -> Order:
     """Store an order and promise to fulfil it; the same request again gets the same answer.
 
@@ -148,13 +92,12 @@ async def place_order(transaction: Transaction, request: PlaceOrderRequest, sett
         return await _placed_before(transaction, request, fingerprint)
     get_current_span().set_attribute(telemetry.ORDER_ID, order_id)
     placed = OrderPlaced(order_id=order_id, customer_id=request.customer_id, lines=request.lines)
-    outbox.publish(transaction, TOPIC, placed, subject=order_id, sequence=1)
+    outbox.publish(transaction, orchestrator.TOPIC, placed, subject=order_id, sequence=1)
     reserve = ReserveStockRequest(
         order_id=order_id, lines=[ReservationLine(sku=line.sku, quantity=line.quantity) for line in request.lines]
     )
-    commands.send(
-        transaction, COMMANDS[Step.RESERVING_STOCK][0], reserve, saga_id=order_id, step=NAMES[Step.RESERVING_STOCK]
-    )
+    command = COMMANDS[Step.RESERVING_STOCK]
+    commands.send(transaction, command.method, reserve, saga_id=order_id, step=command.name)
     transaction.notify(timeline.CHANNEL, order_id)
     return model.order_message(row)
 
@@ -191,12 +134,14 @@ async def cancel_order(transaction: Transaction, order_id: str, settings: OrderS
         raise WrongState(f"order {order_id} was rejected and cannot be cancelled")
     if order.status == "PENDING":
         with _resumed("saga cancel", order):
-            await _react(transaction, order, CancelRequested(), settings)
+            await orchestrator.advance(transaction, order, CancelRequested(), settings)
     elif order.status == "CONFIRMED":
         with _resumed("cancel confirmed order", order):
             order.status = "CANCELLED"
             order.saga = saga.Saga(order.saga.step, Reason.CANCELLED_BY_CUSTOMER, order.saga.outcome)
-            _publish(transaction, order, OrderCancelled(order_id=order_id, reason=Order.CANCELLED_BY_CUSTOMER))
+            orchestrator.publish(
+                transaction, order, OrderCancelled(order_id=order_id, reason=Order.CANCELLED_BY_CUSTOMER)
+            )
             await fulfilment.save(transaction, order, settings)
     row = await transaction.first(_READ, order_id=order_id)
     assert row is not None  # noqa: S101 - it was locked above
@@ -208,11 +153,11 @@ async def advance_saga(transaction: Transaction, event: FromOrder, envelope: Env
     order = await fulfilment.load(transaction, event.order_id)
     if isinstance(event, StockReserved):
         order.total = event.total
-    _note_version(order, envelope)
-    await _react(transaction, order, event, settings, envelope)
+    _note_version(transaction, order, envelope)
+    await orchestrator.advance(transaction, order, event, settings, envelope)
 
 
-def _note_version(order: Fulfilment, envelope: Envelope) -> None:
+def _note_version(transaction: Transaction, order: Fulfilment, envelope: Envelope) -> None:
     """Say on the span whether a version is missing before this one, or a later one came first.
 
     Kafka keeps the order of a key, but a dead letter leaves a gap, and comes back out of order when it is redriven. The
@@ -221,7 +166,7 @@ def _note_version(order: Fulfilment, envelope: Envelope) -> None:
     highest = order.heard.get(envelope.source, 0)
     if envelope.sequence != highest + 1:
         get_current_span().set_attribute("shop.event.order", "gap" if envelope.sequence > highest + 1 else "late")
-        _MISORDERED.add(1, {"source": envelope.source})
+        transaction.after_commit(partial(_MISORDERED.add, 1, {"source": envelope.source}))
     order.heard[envelope.source] = max(highest, envelope.sequence)
 
 
@@ -229,9 +174,9 @@ async def command_refused(
     transaction: Transaction, refused: dispatcher.CommandRefused, settings: OrderSettings
 ) -> None:
     """Let the saga hear that a command will never be accepted."""
-    step = next(step for step, name in NAMES.items() if name == refused.step)
+    step = next(step for step, command in COMMANDS.items() if command.name == refused.step)
     order = await fulfilment.load(transaction, refused.saga_id)
-    await _react(transaction, order, CommandRefused(step), settings)
+    await orchestrator.advance(transaction, order, CommandRefused(step), settings)
 
 
 async def pass_deadline(transaction: Transaction, order_id: str, settings: OrderSettings) -> None:
@@ -239,10 +184,10 @@ async def pass_deadline(transaction: Transaction, order_id: str, settings: Order
     order = await fulfilment.load(transaction, order_id)
     if not order.deadline_passed:
         return
-    _DEADLINES.add(1, {"step": order.saga.step})
+    transaction.after_commit(partial(_DEADLINES.add, 1, {"step": order.saga.step}))
     with _resumed("saga deadline", order):
         exhausted = order.step_seconds >= settings.park_after_seconds
-        await _react(transaction, order, DeadlinePassed(exhausted), settings)
+        await orchestrator.advance(transaction, order, DeadlinePassed(exhausted), settings)
 
 
 async def retry_saga(transaction: Transaction, order_id: str, settings: OrderSettings) -> SagaMessage:
@@ -256,77 +201,10 @@ async def retry_saga(transaction: Transaction, order_id: str, settings: OrderSet
     if not order.saga.parked:
         raise WrongState(f"the saga of order {order_id} is not parked")
     with _resumed("saga retry", order):
-        await _react(transaction, order, RetryRequested(), settings)
+        await orchestrator.advance(transaction, order, RetryRequested(), settings)
     row = await transaction.first(_READ_SAGA, order_id=order_id)
     assert row is not None  # noqa: S101 - it was locked above
     return model.saga_message(row)
-
-
-async def _react(
-    transaction: Transaction,
-    order: Fulfilment,
-    event: saga.Event | FromOrder,
-    settings: OrderSettings,
-    envelope: Envelope | None = None,
-) -> None:
-    """Carry out what the saga decides: the status, the next command, what the order tells the world."""
-    before, span = order.saga, get_current_span()
-    reaction = saga.react(before, event)  # pyright: ignore[reportArgumentType] - a message that names its order
-    after = order.saga = reaction.saga
-    span.set_attribute("shop.saga.step", after.step)
-    if not reaction.awaited:
-        span.set_attribute("shop.saga.awaited", False)
-        _UNAWAITED.add(1, {"step": before.step, "event": type(event).__name__})
-    entered = after.step is not before.step
-    if entered:
-        _STEPS.add(1, {"step": after.step})
-    if entered and before.step in saga.FORWARD and after.step in saga.COMPENSATING:
-        await commands.withdraw(transaction, order.order_id)
-    if before.reason is None and after.reason is not None:
-        _GIVEN_UP.add(1, {"reason": after.reason})
-    if reaction.send is not None:
-        _send(transaction, order, reaction.send)
-    if after.step is reaction.send or after.step in saga.TERMINAL or after.parked:
-        order.keeps_deadline = False
-        order.attempt = 1 if entered else order.attempt + (reaction.send is not None)
-    if envelope is not None:
-        status = after.step if entered and after.step in saga.TERMINAL else order.status
-        order.entries.append(Entry.here(envelope.type, envelope.source, envelope.time, status))
-    if entered and after.step in saga.TERMINAL:
-        _end(transaction, order)
-    await fulfilment.save(transaction, order, settings)
-
-
-def _send(transaction: Transaction, order: Fulfilment, step: Step) -> None:
-    method, request = COMMANDS[step]
-    commands.send(
-        transaction,
-        method,
-        request(order),
-        saga_id=order.order_id,
-        step=NAMES[step],
-        direction="forward" if step in saga.FORWARD else "compensate",
-    )
-
-
-def _end(transaction: Transaction, order: Fulfilment) -> None:
-    """The saga has ended: the order takes its status, and the world is told."""
-    step, reason = order.saga.step, order.saga.reason
-    order.status = step
-    _DURATION.record(order.age_seconds, {"outcome": step})
-    match step:
-        case Step.CONFIRMED:
-            _publish(transaction, order, OrderConfirmed(order_id=order.order_id, total=order.total))
-        case Step.REJECTED:
-            _publish(transaction, order, OrderRejected(order_id=order.order_id, reason=reason))
-        case _:
-            _publish(transaction, order, OrderCancelled(order_id=order.order_id, reason=reason))
-
-
-def _publish(transaction: Transaction, order: Fulfilment, event: Message) -> None:
-    order.version += 1
-    order.entries.append(Entry.here(event.DESCRIPTOR.full_name, "order", None, order.status))
-    outbox.publish(transaction, TOPIC, event, subject=order.order_id, sequence=order.version)
 
 
 @contextmanager

@@ -6,10 +6,10 @@ import pytest
 from shop.inventory.v1.inventory_events_pb2 import ReservationRefused
 from shop.payment.v1.payment_events_pb2 import PaymentDeclined
 
-from chassis.database import Database
+from chassis.database import Database, Transaction
 from chassis.dispatcher import CommandRefused
 from chassis.testing import figure
-from services.order import handlers
+from services.order import handlers, orchestrator
 from services.order.saga import Reason
 from services.order.settings import OrderSettings
 from services.order.tests.test_handlers import Shop
@@ -80,8 +80,24 @@ async def test_a_confirmed_order_is_not_given_up_even_if_it_is_cancelled_later(s
     assert given_up() == before
 
 
+async def test_an_attempt_that_is_rolled_back_is_not_counted(shop: Shop) -> None:
+    """A consumer's batch that fails is applied again, message by message: each counts once."""
+    order_id = await shop.reserved()
+    before = given_up()
+
+    async def fails_late(transaction: Transaction) -> None:
+        await handlers.cancel_order(transaction, order_id, shop.settings)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await shop.database.unit_of_work(fails_late)
+    assert given_up() == before
+    await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    assert given_up()[Reason.CANCELLED_BY_CUSTOMER] == before[Reason.CANCELLED_BY_CUSTOMER] + 1
+
+
 def test_every_reason_is_reported_from_the_start() -> None:
     """The first order that is given up is an increase, not the beginning of a counter."""
     figure("shop.saga.given_up")
-    handlers.count_from_zero()
+    orchestrator.count_from_zero()
     assert all(figure("shop.saga.given_up", reason=reason) is not None for reason in Reason)
