@@ -54,12 +54,20 @@ class Process:
                 failed[name] = f"{type(error).__name__}: {error}"[:200]
         return failed
 
+    def end(self) -> None:
+        """Not ready from now on, and let go of the checks.
+
+        The metrics hold this object until the interpreter ends; a gRPC server that is held as long makes it complain.
+        """
+        self.stopping.set()
+        self._checks.clear()
+
     async def supervise(self, **loops: Loop) -> None:
         """Run the loops until the process is to stop; then wait for them, as long as the grace allows.
 
         Raises:
             ProcessFailed: a loop ended or raised before it was asked to stop. The others are stopped too.
-        Misconfigured: as a loop has raised it.
+            Misconfigured: as a loop has raised it.
         """
         tasks = [asyncio.create_task(_with_empty_context(loop), name=name) for name, loop in loops.items()]
         stop = asyncio.create_task(self.stopping.wait())
@@ -124,4 +132,7 @@ async def _main(settings: P, main: Callable[[P, Process], Awaitable[None]]) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stopping.set)
     with contextlib.closing(admin.serve(settings.host, settings.admin_port, loop, process.failing)):
-        await main(settings, process)
+        try:
+            await main(settings, process)
+        finally:
+            process.end()

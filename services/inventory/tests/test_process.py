@@ -145,9 +145,8 @@ async def test_a_url_that_lets_nobody_in_ends_the_process_with_one_line(
     environment[setting] = environment[setting].replace("@", "-mistyped@")
     async with program(log, free_port(), free_port(), **environment) as child:
         assert await asyncio.wait_for(child.wait(), 20) == 2
-    said = log.read_text()
-    assert f"inventory: setting {setting}: password authentication failed for user" in said
-    assert "Traceback" not in said
+    [said] = log.read_text().splitlines()
+    assert said.startswith(f"inventory: setting {setting}: password authentication failed for user")
 
 
 async def test_a_database_that_does_not_answer_is_waited_for(broker: Broker, tmp_path: Path) -> None:
