@@ -1,5 +1,8 @@
 """The traces of a confirmed, a declined and a cancelled order, span by span, as the trace store gives them back."""
 
+import re
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -74,13 +77,14 @@ STORIES = {
     "cancelled": (UNTIL_CHARGED + CONFIRMED + CANCELLED, 85),
 }
 
-Path = tuple[str, ...]
+Way = tuple[str, ...]
+TAIL_SAMPLING = Path(__file__).parents[1] / "infra/jaeger/tail-sampling.yaml"
 
 
-def drawn(tree: str) -> list[Path]:
+def drawn(tree: str) -> list[Way]:
     """The lines of a drawing, each with the lines that it is below."""
     above: list[tuple[int, str]] = []
-    paths: list[Path] = []
+    paths: list[Way] = []
     for line in filter(str.strip, tree.splitlines()):
         depth = len(line) - len(line.lstrip())
         above = [*((level, text) for level, text in above if level < depth), (depth, line.strip())]
@@ -88,11 +92,11 @@ def drawn(tree: str) -> list[Path]:
     return sorted(paths)
 
 
-def paths(spans: list[Span]) -> list[Path]:
+def paths(spans: list[Span]) -> list[Way]:
     """The spans that a drawing shows, each with those that it is below."""
     by_id = {span.span_id: span for span in spans}
 
-    def path(span: Span | None) -> Path:
+    def path(span: Span | None) -> Way:
         if span is None:
             return ()
         above = path(by_id.get(span.parent_id))
@@ -169,3 +173,19 @@ async def test_jaeger_finds_the_order_by_its_tag(shop: Shop) -> None:
         path, query = shop.system.search("order", {"shop.order.id": "of-nobody"})
         response = await store.get(path, params=query)
     assert order["traceId"] not in response.text
+
+
+async def test_tail_sampling_keeps_orders_by_what_their_spans_carry(shop: Shop) -> None:
+    """A policy on a name or a value that was changed would keep nothing, and nobody would notice."""
+    policies = TAIL_SAMPLING.read_text()
+    asked = set(re.findall(r"key: (\S+), values: \[(\w+)\]", policies))
+    assert len(asked) == 2
+    [name] = re.findall(r'name == "(.+)"', policies)
+
+    declined = await shop.ended((await shop.place("tok_declined"))["orderId"])
+    spans = await shop.trace(declined["traceId"], until="saga release_stock")
+    assert [(key, value) for key, value in asked if not any(span.attributes.get(key) == value for span in spans)] == []
+
+    confirmed = await shop.ended((await shop.place())["orderId"])
+    await shop.cancel(confirmed["orderId"])
+    await shop.trace(confirmed["traceId"], until=name)
