@@ -39,19 +39,22 @@ _REFUSED_FOR_EVER = {
     grpc.StatusCode.UNAUTHENTICATED,
 }
 
-# A claim lasts past the RPC's deadline, so no two dispatchers deliver the same row at the same time.
+# A claim lasts past the RPC's deadline, so no two dispatchers deliver the same row at the same time. MATERIALIZED,
+# because a subquery that skips locked rows finds others each time it runs, and in IN (…) it may run for every row.
 _CLAIM = Sql(
     "UPDATE command_outbox",
     """
-    WITH delivered AS (DELETE FROM command_outbox WHERE id = ANY(CAST(:delivered AS uuid[])))
-    UPDATE command_outbox SET attempts = attempts + 1,
-           next_attempt_at = clock_timestamp() + make_interval(secs => :claim_seconds)
-    WHERE id IN (
+    WITH delivered AS (
+        DELETE FROM command_outbox WHERE id = ANY(CAST(:delivered AS uuid[]))
+    ), due AS MATERIALIZED (
         SELECT id FROM command_outbox
         WHERE next_attempt_at <= clock_timestamp() AND id <> ALL(CAST(:delivered AS uuid[]))
         ORDER BY next_attempt_at LIMIT :room FOR UPDATE SKIP LOCKED
     )
-    RETURNING *, extract(epoch FROM clock_timestamp() - created_at) AS age_seconds
+    UPDATE command_outbox o SET attempts = o.attempts + 1,
+           next_attempt_at = clock_timestamp() + make_interval(secs => :claim_seconds)
+    FROM due WHERE o.id = due.id
+    RETURNING o.*, extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
     """,
 )
 _DEFER = Sql(

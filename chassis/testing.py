@@ -1,11 +1,13 @@
-"""What the tests of several folders share: waiting for a condition, and the spans and figures that were recorded."""
+"""What the tests of several folders share: conditions to wait for, recorded spans and figures, a planner's bad days."""
 
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 
+import asyncpg
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
@@ -38,6 +40,19 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], *, seconds_max: 
         if loop.time() > ends_at:
             raise AssertionError(f"not so within {seconds_max} s; the last value was {value!r}")
         await asyncio.sleep(POLL_SECONDS)
+
+
+@asynccontextmanager
+async def planning_nested_loops(superuser_url: str, role: str) -> AsyncGenerator[None]:
+    """Sessions of the role that begin inside join row by row: a plan that statistics may bring about at any time."""
+    superuser: asyncpg.Connection = await asyncpg.connect(superuser_url.replace("+asyncpg", ""), timeout=5)
+    try:
+        for other in ("hashjoin", "mergejoin", "hashagg", "material", "memoize", "sort"):
+            await superuser.execute(f"ALTER ROLE {role} SET enable_{other} = off")
+        yield
+    finally:
+        await superuser.execute(f"ALTER ROLE {role} RESET ALL")
+        await superuser.close()
 
 
 class Spans:

@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -28,7 +28,7 @@ from chassis.database import Database, Sql, Transaction
 from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.settings import ServiceSettings
-from chassis.testing import eventually
+from chassis.testing import eventually, planning_nested_loops
 
 Record = ConsumerRecord[bytes, bytes]
 
@@ -119,6 +119,10 @@ class OwnDatabase:
         return await self.value(
             "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND state LIKE 'idle in transaction%'", self.NAME
         )
+
+    def planning_nested_loops(self) -> AbstractAsyncContextManager[None]:
+        """As `testing.planning_nested_loops`, for this role."""
+        return planning_nested_loops(self._server.superuser_url("postgres"), self.NAME)
 
     async def down(self) -> None:
         """End every session and take no new ones."""

@@ -247,6 +247,31 @@ async def test_no_more_than_so_many_commands_are_under_way(
     assert participant.at_work_max == 4
 
 
+async def test_a_claim_takes_no_more_than_it_has_room_for_however_it_is_planned(
+    database: Database, own_database: OwnDatabase, stopping: asyncio.Event
+) -> None:
+    """A planner may read what it updates row by row, and the due rows anew for each of them."""
+
+    async def refused(_transaction: Transaction, _refusal: CommandRefused) -> None:
+        raise AssertionError
+
+    participant = Participant()
+    participant.answers.clear()
+    async with (
+        own_database.planning_nested_loops(),
+        serving(participant) as address,
+        grpc_client.connect(address, retries=False) as channel,
+    ):
+        await asyncio.gather(*(send(database, str(uuid7())) for _ in range(10)))
+        made = Dispatcher(database, {NAME: channel}, refused, stopping=stopping, concurrency_max=4)
+        async with running(made.run, stopping):
+            await eventually(lambda: participant.at_work == 4)
+            assert await own_database.value("SELECT count(*) FROM command_outbox WHERE attempts > 0") == 4
+            participant.answers.set()
+            await eventually(lambda: empty(own_database))
+    assert participant.at_work_max == 4
+
+
 async def test_a_command_continues_the_trace_it_was_decided_in(
     database: Database, own_database: OwnDatabase, stopping: asyncio.Event, start: Start, spans: Spans
 ) -> None:

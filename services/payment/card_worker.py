@@ -29,16 +29,18 @@ BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.1, 5.0
 # An attempt makes two calls at most; the rest is for recording what they said.
 CALLS_MAX, RECORDING_SECONDS = 2, 2.0
 
+# MATERIALIZED: in IN (…) the subquery might run for every row, and skip other locked rows each time.
 _CLAIM = Sql(
     "UPDATE payments",
     """
-    UPDATE payments SET attempts = attempts + 1,
-           next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds)
-    WHERE payment_id IN (
+    WITH due AS MATERIALIZED (
         SELECT payment_id FROM payments WHERE next_attempt_at <= clock_timestamp()
         ORDER BY next_attempt_at LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
     )
-    RETURNING *
+    UPDATE payments p SET attempts = p.attempts + 1,
+           next_attempt_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+    FROM due WHERE p.payment_id = due.payment_id
+    RETURNING p.*
     """,
 )
 # The end of a lease tells it from every later one, and from a refund that was wished for meanwhile.

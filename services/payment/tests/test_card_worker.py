@@ -9,7 +9,8 @@ from shop.payment.v1.payment_pb2 import Payment
 from uuid_utils.compat import uuid7
 
 from chassis.database import Database
-from chassis.testing import eventually
+from chassis.testing import eventually, planning_nested_loops
+from infra.local.postgres import Postgres
 from services.payment.card_network import CardNetwork
 from services.payment.card_worker import CardWorker
 from services.payment.tests.driver import PRICE, Driver
@@ -112,6 +113,16 @@ async def test_two_workers_never_lease_the_same_payment(driver: Driver, order_id
     again = await driver.claim(order_id)
     assert again is not None
     assert again.attempts == 2
+
+
+async def test_a_claim_takes_no_more_than_it_has_room_for_however_it_is_planned(
+    postgres: Postgres, driver: Driver
+) -> None:
+    """A planner may read what it updates row by row, and what is due anew for each of them."""
+    async with planning_nested_loops(postgres.superuser_url(), "payment"):
+        for _ in range(5):
+            await driver.charge(str(uuid7()))
+        assert len(await driver.worker.claim(2)) == 2
 
 
 async def test_a_running_worker_charges_at_once(
