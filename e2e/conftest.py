@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -219,6 +219,16 @@ async def containers(system: System) -> Containers:
     """The containers, for what only they can show; such a test is marked `on_containers`."""
     assert isinstance(system, Containers)
     return system
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure on containers shows what they said last: they are gone when somebody asks."""
+    report = yield
+    system = getattr(item, "funcargs", {}).get("system")
+    if report.failed and report.when == "call" and isinstance(system, Containers):
+        report.sections.append(("the containers' last words", asyncio.run(system.logs())))
+    return report
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -40,3 +40,4 @@ async def test_a_killed_container_loses_no_order(shop: Shop, containers: Contain
     assert await shop.neither_dictated_nor_late(load) == []
     books = await audit(containers, load.accepted, shelf_before)
     assert books.balance, str(books)
+    assert await containers.restarted() == [], "what was not killed has to live through it"

@@ -89,7 +89,7 @@ class System:
     async def _story(self, error: subprocess.CalledProcessError) -> str:
         """What compose said last, and the last words of every container."""
         said = error.stderr.decode(errors="replace").strip().splitlines()[-3:]
-        return "\n".join([*said, await self.compose("logs", "--no-color", "--tail", "15")])
+        return "\n".join([*said, await self.logs()])
 
     async def compose(self, *arguments: str) -> str:
         """What a command of `docker compose` prints about this project."""
@@ -109,6 +109,17 @@ class System:
         if not found:
             raise SystemFailed(f"there is no container of {name}")
         return found[::-1]
+
+    async def restarted(self) -> list[str]:
+        """The parts that ended by themselves, so that the engine started them again; not those that were killed."""
+        containers = (await self.compose("ps", "--all", "--quiet")).split()
+        service = '{{index .Config.Labels "com.docker.compose.service"}}'
+        counts = await command("docker", "inspect", "--format", service + " {{.RestartCount}}", *containers)
+        return sorted(line.split()[0] for line in counts.splitlines() if not line.endswith(" 0"))
+
+    async def logs(self) -> str:
+        """The last words of every container."""
+        return await self.compose("logs", "--no-color", "--tail", "15")
 
     def search(self, service: str, tags: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
         # By HTTP, Jaeger's v3 ignores attributes; this is the API that its own search page uses.
