@@ -4,17 +4,17 @@ unit_of_work ── BEGIN ─ handler ─ what was collected (outbox, commands) 
 """
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 from opentelemetry.trace import SpanKind
 from pydantic import SecretStr
-from sqlalchemy import Row, TextClause, exc, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chassis import errors, logs, telemetry
 
@@ -23,6 +23,22 @@ log = logs.get(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
 Collected = Callable[["Transaction", list[Any]], Awaitable[None]]
+
+
+# What a caller waits for a connection, or the server to answer a new one.
+CONNECT_SECONDS_MAX = 5.0
+# A parameter, and not the second colon of a cast or what follows a colon in a word.
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+
+
+class Row(asyncpg.Record):
+    """A row; its columns are attributes."""
+
+    def __getattr__(self, column: str) -> Any:
+        try:
+            return self[column]
+        except KeyError:
+            raise AttributeError(column) from None
 
 
 class Sql:
@@ -35,7 +51,9 @@ class Sql:
 
     def __init__(self, summary: str, statement: str) -> None:
         self.summary = summary
-        self.clause: TextClause = text(statement)
+        names = list(dict.fromkeys(_PARAMETER.findall(statement)))
+        self._names = names
+        self.query = _PARAMETER.sub(lambda parameter: f"${names.index(parameter[1]) + 1}", statement)
         self.attributes: Mapping[str, str] = {
             "db.system.name": "postgresql",
             "db.query.summary": summary,
@@ -44,35 +62,57 @@ class Sql:
             "db.query.text": " ".join(statement.split()),
         }
 
+    def arguments(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """The parameters' values in the order of the query's placeholders.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        return [parameters[name] for name in self._names]
+
+
+@contextmanager
+def _statement(sql: Sql) -> Generator[None]:
+    with telemetry.span(sql.summary, SpanKind.CLIENT, sql.attributes):
+        try:
+            yield
+        except asyncpg.PostgresError as error:
+            # It may quote the whole row, a card token in it, and errors end in logs and in the status of spans.
+            error.detail = None  # pyright: ignore[reportAttributeAccessIssue] - set when the answer is read
+            error.add_note(sql.query)
+            raise
+
 
 class Transaction:
     """An open transaction. Handlers use it and never commit it."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: PoolConnectionProxy) -> None:
         self._connection = connection
         self._collected: dict[Collected, list[Any]] = {}
         self.committed: list[Callable[[], None]] = []
         self.notifications: set[tuple[str, str]] = set()
 
-    async def all(self, sql: Sql, **parameters: Any) -> Sequence[Row[Any]]:
+    async def all(self, sql: Sql, **parameters: Any) -> Sequence[Row]:
         """The rows that the statement returns."""
-        with telemetry.span(sql.summary, SpanKind.CLIENT, sql.attributes):
-            return (await self._connection.execute(sql.clause, parameters)).all()
+        with _statement(sql):
+            return await self._connection.fetch(sql.query, *sql.arguments(parameters))
 
-    async def first(self, sql: Sql, **parameters: Any) -> Row[Any] | None:
+    async def first(self, sql: Sql, **parameters: Any) -> Row | None:
         """The first row that the statement returns, or None."""
-        with telemetry.span(sql.summary, SpanKind.CLIENT, sql.attributes):
-            return (await self._connection.execute(sql.clause, parameters)).first()
+        with _statement(sql):
+            return await self._connection.fetchrow(sql.query, *sql.arguments(parameters))
 
     async def run(self, sql: Sql, **parameters: Any) -> int:
         """The number of rows that the statement changed."""
-        with telemetry.span(sql.summary, SpanKind.CLIENT, sql.attributes):
-            return (await self._connection.execute(sql.clause, parameters)).rowcount
+        with _statement(sql):
+            # Such as `INSERT 0 3`.
+            done = await self._connection.execute(sql.query, *sql.arguments(parameters))
+            return int(done.rsplit(" ", 1)[-1])
 
     async def many(self, sql: Sql, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run the statement once for each of the rows, in one round trip."""
-        with telemetry.span(sql.summary, SpanKind.CLIENT, sql.attributes):
-            await self._connection.execute(sql.clause, rows)
+        with _statement(sql):
+            await self._connection.executemany(sql.query, [sql.arguments(row) for row in rows])
 
     def collect(self, flush: Collected, row: Any) -> None:
         """Keep a row for `flush`, which gets all it was given in this transaction once, just before the commit."""
@@ -98,34 +138,41 @@ class Database:
     """One service's database: a bounded pool, units of work, and in-process wake-ups after a commit."""
 
     def __init__(self, url: SecretStr, pool_size: int = 8) -> None:
-        self._engine: AsyncEngine = create_async_engine(
-            url.get_secret_value(),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=5,
-            # An error names its statement, never its values: a card token may be among them.
-            hide_parameters=True,
-            # Every path below ends its transaction itself; the pool's own rollback would be one more round trip.
-            pool_reset_on_return=None,
-            connect_args={
-                "timeout": 5,
-                "server_settings": {
-                    "statement_timeout": "5000",
-                    "lock_timeout": "3000",
-                    "idle_in_transaction_session_timeout": "10000",
-                },
+        self._pool: asyncpg.Pool = asyncpg.create_pool(
+            # The owner's URL is for SQLAlchemy, under Alembic; this one is written alike.
+            url.get_secret_value().replace("postgresql+asyncpg://", "postgresql://", 1),
+            min_size=0,
+            max_size=pool_size,
+            record_class=Row,
+            # Every path below ends its transaction itself; the pool's own reset would be one more round trip.
+            reset=_as_it_is,
+            timeout=CONNECT_SECONDS_MAX,
+            server_settings={
+                "statement_timeout": "5000",
+                "lock_timeout": "3000",
+                "idle_in_transaction_session_timeout": "10000",
             },
         )
-        self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._listeners: dict[str, list[Callable[[str], None]]] = defaultdict(list)
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[PoolConnectionProxy]:
+        # Made ready by whoever comes first: with no connection to begin with there is nothing to wait for.
+        await self._pool
+        async with self._pool.acquire(timeout=CONNECT_SECONDS_MAX) as connection:
+            yield connection
+
     async def close(self) -> None:
-        await self._engine.dispose()
+        """End the connections; one that is in use for longer than a while is cut off."""
+        await self._pool
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                await self._pool.close()
 
     async def ping(self) -> None:
         """Raises what the driver raises when the database does not answer."""
-        async with self._autocommit.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+        async with self._connection() as connection:
+            await connection.execute("SELECT 1")
 
     def on_commit(self, channel: str, listener: Callable[[str], None]) -> None:
         """Call `listener(key)` after each commit of this process that notified the channel."""
@@ -139,12 +186,13 @@ class Database:
     async def transaction(self) -> AsyncGenerator[Transaction]:
         """BEGIN … COMMIT; an exception rolls back, and takes the spans of the attempt with it."""
         with telemetry.hold():
-            async with self._engine.connect() as connection:
+            async with self._connection() as connection:
                 try:
+                    await connection.execute("BEGIN")
                     transaction = Transaction(connection)
                     yield transaction
                     await transaction.flush()
-                    await connection.commit()
+                    await _commit(connection)
                 except BaseException:
                     await _roll_back(connection)
                     raise
@@ -157,7 +205,7 @@ class Database:
     @asynccontextmanager
     async def single(self) -> AsyncGenerator[Transaction]:
         """For one statement that is its own transaction: no BEGIN, no COMMIT, so one round trip instead of three."""
-        async with self._autocommit.connect() as connection:
+        async with self._connection() as connection:
             yield Transaction(connection)
 
     async def unit_of_work(
@@ -187,24 +235,36 @@ class Database:
                 return await handler(transaction, *args, **kwargs)
 
 
-async def _roll_back(connection: AsyncConnection) -> None:
+async def _as_it_is(_connection: Any) -> None:
+    """What a connection needs before its next use."""
+
+
+# What the driver raises without a word from the server: no address, no answer in time, a connection that is closed, or
+# one whose session the server has just ended, and that is not noticed as closed yet.
+_DRIVER_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+async def _commit(connection: PoolConnectionProxy) -> None:
+    # The COMMIT of a failed transaction is answered with ROLLBACK, and no error.
+    if await connection.execute("COMMIT") != "COMMIT":
+        raise RuntimeError("nothing was committed: a statement failed and its error was swallowed")
+
+
+async def _roll_back(connection: PoolConnectionProxy) -> None:
     try:
-        await connection.rollback()
-    except (exc.DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        # The connection is what failed: the server rolls back by itself, the pool must not see it again.
-        await connection.invalidate()
+        await connection.execute("ROLLBACK")
+    except (*_DRIVER_ERRORS, asyncpg.PostgresError):
+        # The connection is what failed: the server rolls back by itself, the pool must not see it again. If it was
+        # noticed as closed meanwhile, the pool has taken it back.
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the world is at fault rather than the work: a lost connection, a full pool, a deadlock, a timeout."""
-    if isinstance(error, exc.DBAPIError):
-        original = error.orig
-        if error.connection_invalidated or isinstance(error, exc.InterfaceError):
-            return True
-        return str(getattr(original, "sqlstate", "") or "")[:2] in _TRANSIENT_SQLSTATES
-    # SQLAlchemy wraps what statements raise; the driver's own errors come from connecting, BEGIN and COMMIT, the
-    # interface error among them from a connection that closed in between.
-    return isinstance(error, (OSError, exc.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError))
+    if isinstance(error, asyncpg.PostgresError):
+        return str(getattr(error, "sqlstate", "") or "")[:2] in _TRANSIENT_SQLSTATES
+    return isinstance(error, _DRIVER_ERRORS)
 
 
 @contextmanager
@@ -226,9 +286,10 @@ def checked(setting: str) -> Generator[None]:
         ) from error
 
 
-# Connection exceptions, transaction rollback (deadlock, serialization), insufficient resources, object not available
-# (lock timeout), operator intervention (shutdown, statement timeout, cannot connect now).
-_TRANSIENT_SQLSTATES = {"08", "40", "53", "55", "57"}
+# Connection exceptions, an unknown role or database (while one is being made or renamed; `checked` knows the lasting
+# ones), transaction rollback (deadlock, serialization), insufficient resources, object not available (lock timeout),
+# operator intervention (shutdown, statement timeout, cannot connect now).
+_TRANSIENT_SQLSTATES = {"08", "28", "3D", "40", "53", "55", "57"}
 
 
 @dataclass(slots=True)

@@ -9,15 +9,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import grpc
 import grpc.aio
-from sqlalchemy import Row
 
 from chassis import commands, logs, telemetry
-from chassis.database import Database, Sql, Transaction
+from chassis.database import Database, Row, Sql, Transaction
 from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
 
@@ -112,7 +110,7 @@ class Dispatcher:
         self.run = self._queue.run
         database.on_commit(commands.CHANNEL, self._queue.wake)
 
-    async def _claim(self, room: int, delivered: Sequence[UUID]) -> Sequence[Row[Any]]:
+    async def _claim(self, room: int, delivered: Sequence[UUID]) -> Sequence[Row]:
         async with self._database.single() as once:
             with telemetry.unrecorded():
                 return await once.all(
@@ -129,7 +127,7 @@ class Dispatcher:
             self._calls[method] = channel.unary_unary(method)
         return self._calls[method]
 
-    async def _deliver(self, row: Row[Any]) -> UUID | None:
+    async def _deliver(self, row: Row) -> UUID | None:
         """Call once; returns the id if the command was accepted."""
         stored = TraceContext(row.traceparent, row.tracestate)
         telemetry.concerns(row.saga_id)
@@ -159,7 +157,7 @@ class Dispatcher:
         _DELIVERED.add(1, {"step": row.step, "outcome": "OK"})
         return row.id
 
-    async def _defer(self, row: Row[Any], reason: str) -> None:
+    async def _defer(self, row: Row, reason: str) -> None:
         seconds = random.uniform(0, min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2**row.attempts))  # noqa: S311 - jitter
         log.warning("command not delivered; trying again", step=row.step, order_id=row.saga_id, reason=reason)
         async with self._database.single() as once:
@@ -167,7 +165,7 @@ class Dispatcher:
                 await once.run(_DEFER, id=row.id, seconds=seconds, attempts=row.attempts)
         self._queue.wake_in(seconds)
 
-    async def _refuse(self, row: Row[Any], reason: str) -> None:
+    async def _refuse(self, row: Row, reason: str) -> None:
         log.warning("command refused for ever", step=row.step, order_id=row.saga_id, reason=reason)
 
         async def command_refused(transaction: Transaction) -> None:

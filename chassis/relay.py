@@ -13,11 +13,10 @@ from uuid import UUID
 from aiokafka.errors import KafkaError
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
-from sqlalchemy import Row
 from uuid_utils.compat import uuid7
 
 from chassis import kafka, logs, message_spans, messages, outbox, telemetry
-from chassis.database import Database, Sql, outages
+from chassis.database import Database, Row, Sql, outages
 from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.telemetry import TraceContext
@@ -81,7 +80,7 @@ _PUBLISHED = telemetry.meter.create_counter("shop.outbox.published", description
 class Sending:
     """One event of a round, between send and acknowledgement."""
 
-    row: Row[Any]
+    row: Row
     span: Span
     acknowledged: asyncio.Future[Any]
 
@@ -183,7 +182,7 @@ class Relay:
         _PUBLISHED.add(len(sent))
         return sent
 
-    async def _begin(self, row: Row[Any], ends_at: float) -> Sending:
+    async def _begin(self, row: Row, ends_at: float) -> Sending:
         created = TraceContext(row.traceparent, row.tracestate)
         envelope = Envelope(
             row.id, row.type, self._source, row.subject, row.created_at, row.sequence, created, row.payload

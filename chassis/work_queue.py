@@ -7,15 +7,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Row
-
 from chassis import kafka, logs
-from chassis.database import outages
+from chassis.database import Row, outages
 
 log = logs.get(__name__)
 
-Claim = Callable[[int, Sequence[Any]], Awaitable[Sequence[Row[Any]]]]
-Work = Callable[[Row[Any]], Awaitable[Any]]
+Claim = Callable[[int, Sequence[Any]], Awaitable[Sequence[Row]]]
+Work = Callable[[Row], Awaitable[Any]]
 
 
 class WorkQueue:
@@ -81,7 +79,7 @@ class WorkQueue:
         settled = self._take_settled()
         if not room and not settled:
             return False
-        rows: Sequence[Row[Any]] = ()
+        rows: Sequence[Row] = ()
         with outages("work waits", queue=self._name) as outage:
             rows = await self._claim(room, settled)
         if outage.happened:
@@ -95,7 +93,7 @@ class WorkQueue:
         self._full = len(rows) == room
         return (self._full and room > 0) or bool(self._settled)
 
-    async def _one(self, row: Row[Any]) -> None:
+    async def _one(self, row: Row) -> None:
         settled = await self._work(row)
         if settled is not None:
             self._settled.append(settled)

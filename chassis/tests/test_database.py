@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import exc
 
 from chassis import errors, telemetry
 from chassis.database import Database, Sql, Transaction, is_transient
@@ -39,6 +40,19 @@ async def test_an_error_in_a_handler_undoes_everything_it_did(database: Database
         raise LookupError
 
     with pytest.raises(LookupError):
+        await database.unit_of_work(change)
+    assert await effects(database) == []
+
+
+async def test_a_swallowed_error_is_no_commit(database: Database) -> None:
+    """PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK; nobody may take that for done."""
+
+    async def change(transaction: Transaction) -> None:
+        await note(transaction)
+        with suppress(asyncpg.DivisionByZeroError):
+            await transaction.run(Sql("SELECT nothing", "SELECT 1 / 0"))
+
+    with pytest.raises(RuntimeError, match="nothing was committed"):
         await database.unit_of_work(change)
     assert await effects(database) == []
 
@@ -245,7 +259,7 @@ async def test_a_lost_connection_is_replaced(database: Database, own_database: O
         await own_database.end_sessions()
         await note(transaction)
 
-    with pytest.raises(exc.DBAPIError) as failure:
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as failure:
         await database.unit_of_work(change)
     assert is_transient(failure.value)
     assert await effects(database) == []
@@ -320,8 +334,9 @@ async def test_a_server_that_is_not_there_is_the_world_s_fault() -> None:
 async def test_a_full_pool_is_the_world_s_fault(own_database: OwnDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """All connections are in use for longer than a caller waits for one."""
     database = Database(own_database.url, pool_size=1)
-    monkeypatch.setattr(database._engine.sync_engine.pool, "_timeout", 0.05)  # pyright: ignore - five seconds are long
     async with database.transaction():
+        # Five seconds are long.
+        monkeypatch.setattr("chassis.database.CONNECT_SECONDS_MAX", 0.05)
         assert is_transient(await error_of(note, database))
     await database.close()
 
@@ -340,7 +355,7 @@ async def test_a_deadlock_is_the_world_s_fault(database: Database) -> None:
         database.unit_of_work(change, 1, 2), database.unit_of_work(change, 2, 1), return_exceptions=True
     )
     [deadlock] = [result for result in results if result is not None]
-    assert isinstance(deadlock, exc.DBAPIError)
+    assert isinstance(deadlock, asyncpg.DeadlockDetectedError)
     assert is_transient(deadlock)
 
 

@@ -3,9 +3,9 @@
 import asyncio
 from uuid import UUID
 
+import asyncpg
 import pytest
 from google.protobuf.wrappers_pb2 import Int64Value
-from sqlalchemy import exc
 
 from chassis import messages, outbox, telemetry
 from chassis.database import Database, Transaction
@@ -128,7 +128,7 @@ async def test_an_event_that_waits_is_not_told_twice_by_republishing_it(
 async def test_a_version_of_an_aggregate_is_told_by_one_event_only(database: Database, topic: Topic) -> None:
     """(subject, sequence) is unique: two writers cannot both publish version 1."""
     await publish(database, topic, "a", [1])
-    with pytest.raises(exc.IntegrityError, match="uq_outbox_subject_sequence"):
+    with pytest.raises(asyncpg.UniqueViolationError, match="uq_outbox_subject_sequence"):
         await publish(database, topic, "a", [1])
     await publish(database, topic, "b", [1])
 

@@ -272,7 +272,7 @@ async def test_a_relay_that_took_the_lease_late_does_not_repeat_what_was_sent_me
 ) -> None:
     """Held up between its look at the outbox and its grasp at the lease, a relay sees that it looked too early."""
     await publish(database, topic, "a", [1])
-    taken = str(relay._TAKE.clause)  # pyright: ignore[reportPrivateUsage] - the statement itself, only slower
+    taken = relay._TAKE.attributes["db.query.text"]  # pyright: ignore[reportPrivateUsage] - itself, only slower
     slow = taken.replace("FROM relay_lease WHERE", "FROM pg_sleep(0.3), relay_lease WHERE").replace(
         "FOR UPDATE SKIP", "FOR UPDATE OF relay_lease SKIP"
     )

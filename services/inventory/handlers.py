@@ -10,7 +10,6 @@ Each runs in a transaction that its caller commits. The reservation's row decide
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from google.protobuf.message import Message
 from opentelemetry.trace import get_current_span
@@ -18,10 +17,9 @@ from shop.inventory.v1 import inventory_service_pb2 as rpc
 from shop.inventory.v1.inventory_events_pb2 import ReservationRefused, StockReleased, StockReserved, StockReturned
 from shop.inventory.v1.inventory_pb2 import Reservation
 from shop.order.v1.order_events_pb2 import OrderCancelled, OrderConfirmed
-from sqlalchemy import Row
 
 from chassis import outbox, telemetry
-from chassis.database import Sql, Transaction
+from chassis.database import Row, Sql, Transaction
 from chassis.errors import WrongState
 from chassis.messages import Envelope
 from services.inventory import model, stock
@@ -178,9 +176,7 @@ def _refusal(order_id: str, wanted: Mapping[str, int], available: Mapping[str, i
     return ReservationRefused(order_id=order_id, reason=ReservationRefused.OUT_OF_STOCK, sku=short)
 
 
-async def _move(
-    transaction: Transaction, order_id: str, becomes: Mapping[str, str], *, events: int
-) -> Sequence[Row[Any]]:
+async def _move(transaction: Transaction, order_id: str, becomes: Mapping[str, str], *, events: int) -> Sequence[Row]:
     """Move the reservation and its goods on; no rows if it does not exist or `becomes` does not name its state."""
     moved = await transaction.all(_MOVE, order_id=order_id, becomes=json.dumps(becomes), events=events)
     if moved:
@@ -190,19 +186,19 @@ async def _move(
     return moved
 
 
-async def _lock(transaction: Transaction, order_id: str) -> Sequence[Row[Any]]:
+async def _lock(transaction: Transaction, order_id: str) -> Sequence[Row]:
     """The reservation, which exists, joined with its lines, and kept from changing until the commit."""
     return await transaction.all(_LOCK, order_id=order_id)
 
 
-async def _repeat(transaction: Transaction, found: Sequence[Row[Any]]) -> Reservation:
+async def _repeat(transaction: Transaction, found: Sequence[Row]) -> Reservation:
     """The answer to a command whose work is done; its outcome is told again, in case it was lost."""
     await outbox.republish(transaction, subject=found[0].order_id, sequence=found[0].version)
     _note(transaction, "REPEATED")
     return model.reservation(found)
 
 
-def _tell(transaction: Transaction, reservation: Row[Any], event: Message) -> None:
+def _tell(transaction: Transaction, reservation: Row, event: Message) -> None:
     outbox.publish(transaction, TOPIC, event, subject=reservation.order_id, sequence=reservation.version)
 
 

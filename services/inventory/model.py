@@ -18,13 +18,13 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
-    Row,
     Table,
     Text,
     func,
 )
 
 from chassis import tables
+from chassis.database import Row
 
 metadata = MetaData(naming_convention=tables.NAMING)
 
@@ -107,13 +107,13 @@ def timestamp(moment: datetime) -> Timestamp:
     return stamp
 
 
-def stock_item(row: Row[Any]) -> StockItem:
+def stock_item(row: Row) -> StockItem:
     """A row of stock as a message."""
     price = Money(amount_minor=row.unit_price_minor, currency_code=row.currency_code)
     return StockItem(sku=row.sku, available=row.available, held=row.held, unit_price=price)
 
 
-def reservation(rows: Sequence[Row[Any]]) -> Reservation:
+def reservation(rows: Sequence[Row]) -> Reservation:
     """A reservation from its row joined with its lines: one row for each line, or a single one without a line."""
     first = rows[0]
     message = Reservation(
@@ -127,7 +127,7 @@ def reservation(rows: Sequence[Row[Any]]) -> Reservation:
     return message
 
 
-def priced_lines(rows: Sequence[Row[Any]]) -> list[PricedLine]:
+def priced_lines(rows: Sequence[Row]) -> list[PricedLine]:
     """The lines of a reservation joined with its lines; none if it never held anything."""
     return [
         PricedLine(

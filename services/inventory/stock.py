@@ -2,14 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 from shop.inventory.v1 import inventory_service_pb2 as rpc
 from shop.inventory.v1.inventory_pb2 import StockItem
-from sqlalchemy import Row
 
 from chassis import paging
-from chassis.database import Sql, Transaction
+from chassis.database import Row, Sql, Transaction
 from chassis.errors import Invalid, KeyReused, NotFound
 from services.inventory import model
 
@@ -103,7 +101,7 @@ async def restock(transaction: Transaction, request: rpc.RestockRequest) -> Stoc
     return StockItem.FromString(earlier.answer)
 
 
-def move(transaction: Transaction, lines: Sequence[Row[Any]], state: str) -> None:
+def move(transaction: Transaction, lines: Sequence[Row], state: str) -> None:
     """Do to the stock what the lines' reservation does by reaching `state`, just before the commit.
 
     All that one transaction moves is moved by one statement, in the order of the articles: two transactions never wait

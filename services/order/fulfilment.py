@@ -1,12 +1,10 @@
 """An order and its saga, loaded under one lock and saved by one statement."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from shop.money.v1.money_pb2 import Money
-from sqlalchemy import Row
 
-from chassis.database import Sql, Transaction
+from chassis.database import Row, Sql, Transaction
 from chassis.errors import NotFound
 from chassis.telemetry import TraceContext
 from services.order import timeline
@@ -90,7 +88,7 @@ async def load(transaction: Transaction, order_id: str) -> Fulfilment:
     return _from_row(row)
 
 
-def _from_row(row: Row[Any]) -> Fulfilment:
+def _from_row(row: Row) -> Fulfilment:
     return Fulfilment(
         order_id=row.order_id,
         saga=Saga(

@@ -17,7 +17,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 )
 
 from chassis import tables
+from chassis.database import Row
 
 metadata = MetaData(naming_convention=tables.NAMING)
 
@@ -106,7 +106,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def order_message(row: Row[Any]) -> Order:
+def order_message(row: Row) -> Order:
     """An order's row as its customer sees it."""
     order = Order(
         order_id=row.order_id,
@@ -128,7 +128,7 @@ def order_lines(stored: bytes) -> list[OrderLine]:
     return list(Order.FromString(stored).lines)
 
 
-def saga_message(row: Row[Any]) -> Saga:
+def saga_message(row: Row) -> Saga:
     """A saga's row as an operator sees it."""
     return Saga(
         order_id=row.order_id,
@@ -141,7 +141,7 @@ def saga_message(row: Row[Any]) -> Saga:
     )
 
 
-def timeline_message(row: Row[Any]) -> TimelineEntry:
+def timeline_message(row: Row) -> TimelineEntry:
     """A timeline row as a message."""
     return TimelineEntry(
         position=row.position,

@@ -11,12 +11,9 @@ id and takes or gives back once, and `settlement` hears each answer once.
 import asyncio
 import random
 from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import Row
 
 from chassis import logs, telemetry
-from chassis.database import Database, Sql
+from chassis.database import Database, Row, Sql
 from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
 from services.payment import handlers, settlement
@@ -82,13 +79,13 @@ class CardWorker:
         self.run = self._queue.run
         database.on_commit(handlers.CHANNEL, self._queue.wake)
 
-    async def claim(self, room: int, _settled: Sequence[None] = ()) -> Sequence[Row[Any]]:
+    async def claim(self, room: int, _settled: Sequence[None] = ()) -> Sequence[Row]:
         """Lease at most so many payments that are due."""
         async with self._database.single() as once:
             with telemetry.unrecorded():
                 return await once.all(_CLAIM, room=room, lease_seconds=self._lease_seconds)
 
-    async def work(self, row: Row[Any]) -> None:
+    async def work(self, row: Row) -> None:
         """One attempt at a leased payment: settled, or due again later."""
         refund = row.refund_requested_at is not None
         telemetry.concerns(row.order_id)
@@ -113,7 +110,7 @@ class CardWorker:
             span.set_attribute("shop.payment.outcome", outcome)
         _ATTEMPTS.add(1, {"work": "refund" if refund else "charge", "outcome": outcome})
 
-    async def _charge(self, row: Row[Any]) -> Answer:
+    async def _charge(self, row: Row) -> Answer:
         # An earlier attempt may have reached the network, whoever made it.
         answer = await self._network.find(row.payment_id) if row.attempts > 1 else None
         if answer is None:
@@ -121,7 +118,7 @@ class CardWorker:
         await self._database.unit_of_work(settlement.record_charge, row.payment_id, answer)
         return answer
 
-    async def _refund(self, row: Row[Any]) -> Answer:
+    async def _refund(self, row: Row) -> Answer:
         if row.state == "CHARGING":
             answer = await self._network.find(row.payment_id)
             if answer is not None:
@@ -132,7 +129,7 @@ class CardWorker:
         await self._database.unit_of_work(settlement.record_refund, row.payment_id, answer)
         return answer
 
-    async def _defer(self, row: Row[Any], reason: str) -> None:
+    async def _defer(self, row: Row, reason: str) -> None:
         seconds = random.uniform(0, min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2**row.attempts))  # noqa: S311 - jitter
         log.warning("the card network did not answer; asking again", order_id=row.order_id, reason=reason)
         attempt = telemetry.store()

@@ -7,16 +7,13 @@
 Nothing here calls the card network.
 """
 
-from typing import Any
-
 from shop.order.v1.order_events_pb2 import OrderCancelled
 from shop.payment.v1.payment_pb2 import Payment
 from shop.payment.v1.payment_service_pb2 import ChargePaymentRequest, GetPaymentRequest, RefundPaymentRequest
-from sqlalchemy import Row
 from uuid_utils.compat import uuid7
 
 from chassis import outbox, telemetry
-from chassis.database import Sql, Transaction
+from chassis.database import Row, Sql, Transaction
 from chassis.errors import NotFound, WrongState
 from chassis.messages import Envelope
 from services.payment import settlement
@@ -122,12 +119,12 @@ async def get_payment(transaction: Transaction, request: GetPaymentRequest) -> P
     return payment_message(row)
 
 
-async def _lock(transaction: Transaction, order_id: str) -> Row[Any]:
+async def _lock(transaction: Transaction, order_id: str) -> Row:
     """The order's payment, which exists, kept from changing until the commit."""
     return (await transaction.all(_LOCK, order_id=order_id))[0]
 
 
-async def _wish(transaction: Transaction, order_id: str) -> Row[Any] | None:
+async def _wish(transaction: Transaction, order_id: str) -> Row | None:
     """Hand the payment to the card worker for a refund; None if there is nothing to refund, or that is under way."""
     row = await transaction.first(_WISH, order_id=order_id, **telemetry.store()._asdict())
     if row is not None:
@@ -135,6 +132,6 @@ async def _wish(transaction: Transaction, order_id: str) -> Row[Any] | None:
     return row
 
 
-async def _repeat(transaction: Transaction, row: Row[Any]) -> None:
+async def _repeat(transaction: Transaction, row: Row) -> None:
     """Tell the outcome again, if there is one, in case it was lost."""
     await outbox.republish(transaction, subject=row.order_id, sequence=row.version)

@@ -6,11 +6,9 @@ The database keeps its laws: a posting that does not sum to zero is refused, a s
 running role may neither change nor delete an entry.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Row
-
-from chassis.database import Sql, Transaction
+from chassis.database import Row, Sql, Transaction
 
 Posting = Literal["charge", "refund"]
 
@@ -27,7 +25,7 @@ _POST = Sql(
 )
 
 
-async def post(transaction: Transaction, posting: Posting, payment: Row[Any]) -> None:
+async def post(transaction: Transaction, posting: Posting, payment: Row) -> None:
     """Book the whole amount of a payment."""
     await transaction.run(
         _POST,

@@ -16,7 +16,6 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 )
 
 from chassis import tables
+from chassis.database import Row
 
 metadata = MetaData(naming_convention=tables.NAMING)
 
@@ -95,14 +95,14 @@ def timestamp(moment: datetime) -> Timestamp:
     return stamp
 
 
-def money(row: Row[Any]) -> Money | None:
+def money(row: Row) -> Money | None:
     """How much a payment is about; None on a tombstone."""
     if row.amount_minor is None:
         return None
     return Money(amount_minor=row.amount_minor, currency_code=row.currency_code)
 
 
-def payment_message(row: Row[Any]) -> Payment:
+def payment_message(row: Row) -> Payment:
     """A payment's row as a message."""
     return Payment(
         payment_id=str(row.payment_id),

@@ -9,15 +9,13 @@ is where the step begins. So answers may come twice, late, or from two workers a
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from google.protobuf.message import Message
 from shop.payment.v1.payment_events_pb2 import PaymentCharged, PaymentDeclined, PaymentRefunded, PaymentVoided
-from sqlalchemy import Row
 
 from chassis import outbox
-from chassis.database import Sql, Transaction
+from chassis.database import Row, Sql, Transaction
 from services.payment import ledger, model
 
 TOPIC = "payment.events"
@@ -48,7 +46,7 @@ _STEPS: dict[Outcome, tuple[tuple[str, str], ...]] = {
     Outcome.VOIDED: (("CHARGING", "VOIDED"),),
 }
 _POSTINGS: dict[str, ledger.Posting] = {"CHARGED": "charge", "REFUNDED": "refund"}
-_EVENTS: dict[str, Callable[[Row[Any]], Message]] = {
+_EVENTS: dict[str, Callable[[Row], Message]] = {
     "CHARGED": lambda row: PaymentCharged(**_names(row), amount=model.money(row)),
     "DECLINED": lambda row: PaymentDeclined(**_names(row), decline_code=row.decline_code),
     "REFUNDED": lambda row: PaymentRefunded(**_names(row), amount=model.money(row)),
@@ -80,7 +78,7 @@ async def record_refund(transaction: Transaction, payment_id: UUID, answer: Answ
 
 
 async def _record(transaction: Transaction, payment_id: UUID, answer: Answer) -> str | None:
-    moved: Row[Any] | None = None
+    moved: Row | None = None
     for before, after in _STEPS[answer.outcome]:
         moved = await move(transaction, payment_id, before, after, answer.decline_code) or moved
     if moved is not None and moved.state == "DECLINED" and moved.refund_requested_at is not None:
@@ -91,7 +89,7 @@ async def _record(transaction: Transaction, payment_id: UUID, answer: Answer) ->
 
 async def move(
     transaction: Transaction, payment_id: UUID, before: str, after: str, decline_code: str | None = None
-) -> Row[Any] | None:
+) -> Row | None:
     """Take the payment one step, with its ledger posting and its event; None, and nothing, if it is not at `before`."""
     row = await transaction.first(_MOVE, payment_id=payment_id, before=before, after=after, decline_code=decline_code)
     if row is not None:
@@ -101,10 +99,10 @@ async def move(
     return row
 
 
-def tell(transaction: Transaction, row: Row[Any]) -> None:
+def tell(transaction: Transaction, row: Row) -> None:
     """Publish what the payment's state says, under the version the row has."""
     outbox.publish(transaction, TOPIC, _EVENTS[row.state](row), subject=row.order_id, sequence=row.version)
 
 
-def _names(row: Row[Any]) -> dict[str, str]:
+def _names(row: Row) -> dict[str, str]:
     return {"order_id": row.order_id, "payment_id": str(row.payment_id)}

@@ -12,11 +12,10 @@ from shop.order.v1.order_events_pb2 import OrderCancelled
 from shop.payment.v1 import payment_events_pb2
 from shop.payment.v1 import payment_service_pb2 as rpc
 from shop.payment.v1.payment_pb2 import Payment
-from sqlalchemy import Row
 from uuid_utils.compat import uuid7
 
 from chassis import inbox
-from chassis.database import Database, Sql
+from chassis.database import Database, Row, Sql
 from chassis.messages import Envelope
 from chassis.telemetry import TraceContext
 from services.payment import handlers
@@ -92,10 +91,10 @@ class Driver:
                 decoded, handler = REFUNDS.route(envelope)
                 await handler(transaction, decoded, envelope)
 
-    async def claim(self, order_id: str) -> Row[Any] | None:
+    async def claim(self, order_id: str) -> Row | None:
         """Lease the order's payment if it is due."""
         # Leases of other tests' payments run out again.
-        rows: Sequence[Row[Any]] = await self.worker.claim(1000)
+        rows: Sequence[Row] = await self.worker.claim(1000)
         return next((row for row in rows if row.order_id == order_id), None)
 
     async def expire(self, order_id: str) -> None:

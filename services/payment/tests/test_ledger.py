@@ -1,7 +1,9 @@
 """The laws of the ledger, kept by the database whatever the code does."""
 
+import traceback
+
+import asyncpg
 import pytest
-from sqlalchemy.exc import DBAPIError
 
 from chassis.database import Database, Sql
 from services.payment import ledger
@@ -27,6 +29,7 @@ _TRUNCATE = Sql("TRUNCATE ledger_entries", "TRUNCATE ledger_entries")
 _FORGET = Sql("DELETE payments", "DELETE FROM payments")
 _REPRICE = Sql("UPDATE payments", "UPDATE payments SET amount_minor = 0")
 _FAULTY = Sql("SELECT payments", "SELECT 1 / 0 FROM payments WHERE card_token <> :card_token")
+_MISSTATE = Sql("UPDATE payments", "UPDATE payments SET state = 'LOST' WHERE order_id = :order_id")
 _SUM = Sql("SELECT ledger_entries", "SELECT coalesce(sum(amount_minor), 0) AS total FROM ledger_entries")
 
 INSUFFICIENT_PRIVILEGE, CHECK_VIOLATION, UNIQUE_VIOLATION = "42501", "23514", "23505"
@@ -34,10 +37,10 @@ INSUFFICIENT_PRIVILEGE, CHECK_VIOLATION, UNIQUE_VIOLATION = "42501", "23514", "2
 
 async def refused(database: Database, sql: Sql, **parameters: object) -> str:
     """Run what must fail; returns the SQLSTATE."""
-    with pytest.raises(DBAPIError) as error:
+    with pytest.raises(asyncpg.PostgresError) as error:
         async with database.single() as once:
             await once.run(sql, **parameters)
-    return str(getattr(error.value.orig, "sqlstate", ""))
+    return str(getattr(error.value, "sqlstate", ""))
 
 
 async def test_the_ledger_sums_to_zero(driver: Driver, order_id: str) -> None:
@@ -66,9 +69,9 @@ async def test_a_payment_is_not_booked_twice(driver: Driver, order_id: str) -> N
     """The database refuses a second posting of a kind."""
     await driver.charge(order_id)
     await driver.settle(order_id)
-    with pytest.raises(DBAPIError) as error:
+    with pytest.raises(asyncpg.PostgresError) as error:
         await driver.database.unit_of_work(ledger.post, "charge", await driver.row(order_id))
-    assert getattr(error.value.orig, "sqlstate", "") == UNIQUE_VIOLATION
+    assert getattr(error.value, "sqlstate", "") == UNIQUE_VIOLATION
 
 
 @pytest.mark.parametrize("sql", [_CHANGE, _DELETE, _TRUNCATE, _FORGET, _REPRICE], ids=lambda sql: sql.summary)
@@ -79,8 +82,20 @@ async def test_the_running_role_cannot_rewrite_history(driver: Driver, sql: Sql)
 
 async def test_a_fault_of_the_database_does_not_tell_the_card(driver: Driver) -> None:
     """Errors end in logs and span statuses; the statement's values must not."""
-    with pytest.raises(DBAPIError) as error:
+    with pytest.raises(asyncpg.PostgresError) as error:
         async with driver.database.single() as once:
             await once.run(_FAULTY, card_token="tok_secret")
-    assert "SELECT 1 / 0" in str(error.value)
-    assert "tok_secret" not in str(error.value)
+    told = "".join(traceback.format_exception_only(error.value))
+    assert "SELECT 1 / 0" in told
+    assert "tok_secret" not in told
+
+
+async def test_a_refused_row_does_not_tell_the_card(driver: Driver, order_id: str) -> None:
+    """PostgreSQL quotes the row that breaks a rule, all of it."""
+    await driver.charge(order_id)
+    with pytest.raises(asyncpg.CheckViolationError) as error:
+        async with driver.database.single() as once:
+            await once.run(_MISSTATE, order_id=order_id)
+    told = "".join(traceback.format_exception_only(error.value))
+    assert "UPDATE payments" in told
+    assert (await driver.row(order_id)).card_token not in told
