@@ -55,7 +55,7 @@ class DeadLetters:
                     self._started = True
                 await self._producer.send_and_wait(record.topic + SUFFIX, record.value, key=record.key, headers=headers)
             except (KafkaError, OSError) as error:
-                log.warning("a dead letter waits: the broker does not answer", topic=record.topic, error=repr(error))
+                log.warning("a dead letter waits: the broker does not take it", topic=record.topic, error=repr(error))
                 if await kafka.wait(self._stopping, 1.0):
                     raise kafka.Stopped from error
             else:
@@ -84,7 +84,12 @@ async def redrive(bootstrap_servers: str, topic: str, *, idle_seconds: float = 3
         enable_auto_commit=False,
         auto_offset_reset="earliest",
     )
-    target = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", enable_idempotence=True)
+    target = AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers,
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=kafka.MESSAGE_BYTES_MAX,
+    )
     sent = 0
     await source.start()
     try:

@@ -13,6 +13,10 @@ from chassis.settings import ServiceSettings
 
 log = logs.get(__name__)
 
+# A broker takes messages of 1 MiB unless told otherwise. Whatever it took has to find room among the dead letters, and
+# has a few headers more there: else it would block its partition for ever.
+MESSAGE_BYTES_MAX = 2 * 2**20
+
 
 class Stopped(Exception):
     """The process is to stop, and what is in hand cannot be finished; it was not committed and comes again."""
@@ -99,7 +103,7 @@ def producer(settings: ServiceSettings, client_id: str) -> Producer:
             acks="all",
             enable_idempotence=True,
             request_timeout_ms=2_000,
-            max_request_size=1_000_000,
+            max_request_size=MESSAGE_BYTES_MAX,
         )
     )
 

@@ -11,6 +11,9 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.dead_letters import SUFFIX
+from chassis.kafka import MESSAGE_BYTES_MAX
+
 EVENTS = ("order.events", "payment.events", "inventory.events")
 RETRY_SECONDS = 0.5
 DAY_MS = 86_400_000
@@ -38,12 +41,16 @@ class TopicSettings(BaseSettings):
 
 def wanted(settings: TopicSettings) -> list[NewTopic]:
     """A topic of events for each service, and for each of these one for its dead letters."""
-    configuration = {"retention.ms": str(round(settings.kafka_retention_days * DAY_MS))}
+    kept = {"retention.ms": str(round(settings.kafka_retention_days * DAY_MS))}
+    roomy = kept | {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
     return [
         NewTopic(name, partitions, settings.kafka_replication_factor, topic_configs=configuration)
         for topic in EVENTS
-        # Dead letters are few, and nobody handles them side by side.
-        for name, partitions in ((topic, settings.kafka_partitions), (f"{topic}.dead", 1))
+        for name, partitions, configuration in (
+            (topic, settings.kafka_partitions, kept),
+            # Dead letters are few, and nobody handles them side by side; each is a little larger than it was alive.
+            (topic + SUFFIX, 1, roomy),
+        )
     ]
 
 

@@ -4,20 +4,28 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from chassis import kafka as clients
+from chassis.dead_letters import DeadLetters, redrive
+from chassis.kafka import Producer
 from chassis.settings import ServiceSettings
 from chassis.tests.containers import KafkaContainer
+from chassis.tests.surroundings import settings_of_nowhere
 from conftest import free_port
 from infra.kafka.topics import DAY_MS, EVENTS, TopicSettings, TopicsFailed, ensure
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
+# Kafka's default of message.max.bytes: 1 MiB, and 12 bytes of a batch's head.
+BROKER_BYTES_MAX = 1_048_588
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +81,34 @@ async def test_kafka_forgets_before_the_inbox_does(kafka: KafkaContainer) -> Non
     found = {entry[0]: entry[1] for entry in answers[0].resources[0][4]}
     assert int(found["retention.ms"]) == 3 * DAY_MS
     assert ServiceSettings.model_fields["retention_seconds"].default > 3 * DAY_MS / 1000
+
+
+@pytest.mark.docker
+async def test_the_largest_message_of_a_topic_finds_room_among_its_dead_letters(kafka: KafkaContainer) -> None:
+    """A little larger when it is dead, it does not block its partition for ever; and it finds its way back."""
+    await ensure(settings(kafka), lambda _: None)
+    # With record, batch and key it is as large as a broker takes unless told otherwise.
+    largest = b"x" * (BROKER_BYTES_MAX - 100)
+    async with poison(kafka, largest) as record:
+        dead_letters = DeadLetters(producer(kafka), asyncio.Event())
+        async with asyncio.timeout(10):
+            await dead_letters.bury(record, "a.group", "because " * 200)
+        await dead_letters.close()
+    assert await redrive(kafka.bootstrap_servers, "order.events") == 1
+
+
+@asynccontextmanager
+async def poison(kafka: KafkaContainer, value: bytes) -> AsyncGenerator[ConsumerRecord[bytes, bytes]]:
+    """A message as its consumer gets it."""
+    consumer = AIOKafkaConsumer("order.events", bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
+    async with consumer, producer(kafka) as sender:
+        await sender.send_and_wait("order.events", value, key=b"a")
+        yield await consumer.getone()
+
+
+def producer(kafka: KafkaContainer) -> Producer:
+    settings = settings_of_nowhere().model_copy(update={"kafka_bootstrap_servers": kafka.bootstrap_servers})
+    return clients.producer(settings, "test")
 
 
 @pytest.mark.docker
