@@ -54,11 +54,10 @@ class Sql:
         names = list(dict.fromkeys(_PARAMETER.findall(statement)))
         self._names = names
         self.query = _PARAMETER.sub(lambda parameter: f"${names.index(parameter[1]) + 1}", statement)
+        # No operation and no table by themselves: a statement may have several.
         self.attributes: Mapping[str, str] = {
             "db.system.name": "postgresql",
             "db.query.summary": summary,
-            "db.operation.name": summary.split()[0],
-            "db.collection.name": summary.split()[-1],
             "db.query.text": " ".join(statement.split()),
         }
 

@@ -18,12 +18,19 @@ log = logs.get(__name__)
 
 SUFFIX = ".dead"
 PREFIX = "dead_"
+# A broker takes messages of 1 MiB unless told otherwise. Whatever it took has to find room among the dead letters, and
+# has a few headers more there: else it would block its partition for ever.
+MESSAGE_BYTES_MAX = 2 * 2**20
 
 _DEAD = telemetry.meter.create_counter("shop.dead_letters", description="Messages given up, by topic and group.")
 
 
 class DeadLetters:
-    """Writes to the dead letter topics; connects when the first message dies."""
+    """Writes to the dead letter topics; connects when the first message dies.
+
+    Args:
+        producer: takes messages of `MESSAGE_BYTES_MAX`.
+    """
 
     def __init__(self, producer: Producer, stopping: asyncio.Event) -> None:
         self._producer, self._stopping, self._started = producer, stopping, False
@@ -88,7 +95,7 @@ async def redrive(bootstrap_servers: str, topic: str, *, idle_seconds: float = 3
         bootstrap_servers=bootstrap_servers,
         acks="all",
         enable_idempotence=True,
-        max_request_size=kafka.MESSAGE_BYTES_MAX,
+        max_request_size=MESSAGE_BYTES_MAX,
     )
     sent = 0
     await source.start()

@@ -13,9 +13,8 @@ from chassis.settings import ServiceSettings
 
 log = logs.get(__name__)
 
-# A broker takes messages of 1 MiB unless told otherwise. Whatever it took has to find room among the dead letters, and
-# has a few headers more there: else it would block its partition for ever.
-MESSAGE_BYTES_MAX = 2 * 2**20
+# What a broker takes unless told otherwise is a little more. A larger message is refused here, before it gets a number.
+MESSAGE_BYTES_MAX = 1_000_000
 
 
 class Stopped(Exception):
@@ -94,7 +93,7 @@ class Producer:
             leaving.add_done_callback(self._leaving.discard)
 
 
-def producer(settings: ServiceSettings, client_id: str) -> Producer:
+def producer(settings: ServiceSettings, client_id: str, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> Producer:
     """An idempotent producer that waits for every in-sync replica."""
     return Producer(
         lambda: AIOKafkaProducer(
@@ -103,7 +102,7 @@ def producer(settings: ServiceSettings, client_id: str) -> Producer:
             acks="all",
             enable_idempotence=True,
             request_timeout_ms=2_000,
-            max_request_size=MESSAGE_BYTES_MAX,
+            max_request_size=message_bytes_max,
         )
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from chassis import gauges, kafka, migrate
 from chassis.consumer import Consumer
 from chassis.database import Database, checked, outages
-from chassis.dead_letters import DeadLetters
+from chassis.dead_letters import MESSAGE_BYTES_MAX, DeadLetters
 from chassis.grpc_server import Server
 from chassis.process import Loop, Process
 from chassis.relay import Relay
@@ -53,16 +53,17 @@ class Service:
 
         # Kafka clients are made when they run: a process that ends before has none to leave behind.
         async def hear() -> None:
-            stopping = self._process.stopping
+            settings, group, stopping = self._settings, subscription.group, self._process.stopping
+            dead = kafka.producer(settings, f"{group}.dead", message_bytes_max=MESSAGE_BYTES_MAX)
             await Consumer(
                 self.database,
-                kafka.consumer(self._settings, subscription.group),
+                kafka.consumer(settings, group),
                 subscription,
-                DeadLetters(kafka.producer(self._settings, f"{subscription.group}.dead"), stopping),
+                DeadLetters(dead, stopping),
                 stopping=stopping,
-                batch_max=self._settings.consumer_batch_max,
-                attempts_max=self._settings.handler_attempts_max,
-                trace_async=self._settings.trace_async,
+                batch_max=settings.consumer_batch_max,
+                attempts_max=settings.handler_attempts_max,
+                trace_async=settings.trace_async,
             ).run()
 
         self._loops[f"consumer_{subscription.group}"] = hear

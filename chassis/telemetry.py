@@ -165,11 +165,8 @@ def about_order(order_id: str) -> Generator[None]:
 @contextmanager
 def unrecorded() -> Generator[None]:
     """No span is recorded inside: an enclosing span tells the story, or a poll found nothing to tell."""
-    token = attach(set_span_in_context(_UNSAMPLED))
-    try:
+    with inside(_UNSAMPLED):
         yield
-    finally:
-        detach(token)
 
 
 def concerns(order_id: str) -> None:
@@ -201,23 +198,29 @@ def span(
 ) -> Generator[Span]:
     """Begin a span, make it current, end it; a fault that leaves the block becomes its status and `error.type`."""
     started = start_span(name, kind, attributes, parent, links)
-    with trace.use_span(started, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        try:
-            yield started
-        except errors.Refusal as refusal:
-            # An answer, not an error: the status stays unset.
-            started.set_attribute("shop.refusal", refusal.reason)
-            raise
-        except BaseException as error:
-            fail(started, error)
-            raise
+    token = attach(set_span_in_context(started))
+    try:
+        yield started
+    except errors.Refusal as refusal:
+        # An answer, not an error: the status stays unset.
+        started.set_attribute("shop.refusal", refusal.reason)
+        raise
+    except BaseException as error:
+        fail(started, error)
+        raise
+    finally:
+        detach(token)
+        started.end()
 
 
 @contextmanager
 def inside(current: Span) -> Generator[None]:
     """Make a span current, without ending it or judging it by what leaves the block."""
-    with trace.use_span(current, end_on_exit=False, record_exception=False, set_status_on_exception=False):
+    token = attach(set_span_in_context(current))
+    try:
         yield
+    finally:
+        detach(token)
 
 
 def fail(failed: Span, error: BaseException) -> None:
@@ -235,6 +238,8 @@ def store(context_of: Span | None = None) -> TraceContext:
     return TraceContext(f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}", state)
 
 
+# Whoever sends or handles a message asks for its context three times: as a parent, and for two links.
+@lru_cache(maxsize=1024)
 def restore(stored: TraceContext) -> Context:
     """The stored context as a parent; an empty context, so a new trace, when nothing valid was stored."""
     if not stored.traceparent:

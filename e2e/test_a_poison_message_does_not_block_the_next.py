@@ -10,6 +10,8 @@ from e2e.conftest import Shop
 POISON = {
     "undecodable": (b"\xff\xff\xff", "shop.inventory.v1.StockReserved"),
     "of an unknown type": (b"", "shop.inventory.v1.StockEaten"),
+    # With its headers nearly 1 MiB, the most that a broker takes by default; dead it is a little larger.
+    "as large as can be": (b"\xff" * 1_048_000, "shop.inventory.v1.StockReserved"),
 }
 
 

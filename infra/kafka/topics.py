@@ -11,8 +11,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from chassis.dead_letters import SUFFIX
-from chassis.kafka import MESSAGE_BYTES_MAX
+from chassis.dead_letters import MESSAGE_BYTES_MAX, SUFFIX
 
 EVENTS = ("order.events", "payment.events", "inventory.events")
 RETRY_SECONDS = 0.5

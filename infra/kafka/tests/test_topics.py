@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from chassis import kafka as clients
-from chassis.dead_letters import DeadLetters, redrive
+from chassis.dead_letters import MESSAGE_BYTES_MAX, DeadLetters, redrive
 from chassis.kafka import Producer
 from chassis.settings import ServiceSettings
 from chassis.tests.containers import KafkaContainer
@@ -108,7 +108,7 @@ async def poison(kafka: KafkaContainer, value: bytes) -> AsyncGenerator[Consumer
 
 def producer(kafka: KafkaContainer) -> Producer:
     settings = settings_of_nowhere().model_copy(update={"kafka_bootstrap_servers": kafka.bootstrap_servers})
-    return clients.producer(settings, "test")
+    return clients.producer(settings, "test", message_bytes_max=MESSAGE_BYTES_MAX)
 
 
 @pytest.mark.docker
