@@ -27,7 +27,8 @@ log = logs.get(__name__)
 
 Record = ConsumerRecord[bytes, bytes]
 
-POLL_SECONDS = 0.5
+# How often an idle member looks whether it is to stop.
+POLL_SECONDS = 1.0
 # Offsets only save work after a restart: the inbox knows what was applied. They are not worth a round trip a message.
 COMMIT_INTERVAL_SECONDS = 1.0
 RETRY_SECONDS_MAX = 2.0

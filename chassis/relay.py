@@ -35,25 +35,31 @@ BATCH_MAX = 500
 
 # The lease row is locked by whoever takes it, for the length of this one statement; SKIP LOCKED lets the others pass.
 # A lock shows the row as it is now, the rest of the statement sees what was committed when it began: fences that differ
-# mean that a round of another relay lay between, and that its events would be sent again.
+# mean that a round of another relay lay between, and that its events would be sent again. Where nothing is taken a
+# single row says whether anything waits; where nothing does, nothing is locked.
 _TAKE = Sql(
     "SELECT outbox",
     """
     WITH free AS (
         SELECT name, fence FROM relay_lease WHERE name = 'outbox' AND (until <= clock_timestamp() OR holder = :holder)
         FOR UPDATE SKIP LOCKED
+    ), waiting AS (
+        SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL) AS anything
     ), lease AS (
         UPDATE relay_lease SET holder = :holder, fence = free.fence + 1,
                until = clock_timestamp() + make_interval(secs => :lease_seconds)
         FROM free WHERE relay_lease.name = free.name AND relay_lease.fence = free.fence
-          AND EXISTS (SELECT FROM outbox WHERE published_at IS NULL)
+          AND (SELECT anything FROM waiting)
         RETURNING relay_lease.fence
+    ), taken AS (
+        SELECT DISTINCT ON (o.subject)
+               lease.fence, o.*, extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
+        FROM outbox o, lease
+        WHERE o.published_at IS NULL
+        ORDER BY o.subject, o.sequence
+        LIMIT :batch_max
     )
-    SELECT DISTINCT ON (o.subject) lease.fence, o.*, extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
-    FROM outbox o, lease
-    WHERE o.published_at IS NULL
-    ORDER BY o.subject, o.sequence
-    LIMIT :batch_max
+    SELECT waiting.anything, taken.* FROM waiting LEFT JOIN taken ON true
     """,
 )
 # What was acknowledged is marked whoever holds the lease by now; the lease is freed only by its holder.
@@ -69,7 +75,6 @@ _MARK = Sql(
     SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL AND id <> ALL(CAST(:ids AS uuid[]))) AS more
     """,
 )
-_WAITING = Sql("SELECT outbox", "SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL) AS waiting")
 _AGE = telemetry.meter.create_histogram(
     "shop.outbox.age", unit="s", description="How long events waited in the outbox before Kafka had them."
 )
@@ -138,9 +143,8 @@ class Relay:
             ends_at = asyncio.get_running_loop().time() + SEND_SECONDS_MAX
             with telemetry.unrecorded():
                 rows = await once.all(_TAKE, holder=self._holder, lease_seconds=LEASE_SECONDS, batch_max=BATCH_MAX)
-                if not rows:
-                    waiting = await once.first(_WAITING)
-                    return None if waiting is not None and waiting.waiting else False
+        if rows[0].fence is None:
+            return None if rows[0].anything else False
         links = [link for row in rows for link in telemetry.link(TraceContext(row.traceparent, row.tracestate))]
         with telemetry.span(
             "relay outbox",

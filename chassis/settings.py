@@ -52,7 +52,11 @@ class ServiceSettings(ProcessSettings):
     database_owner_url: DatabaseUrl = Field(description="The role that migrates at start.")
     database_pool_size: int = Field(default=8, ge=2, le=100)
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port, comma-separated.")
-    kafka_fetch_max_wait_ms: int = Field(default=500, ge=1, description="How long the broker may hold an empty fetch.")
+    kafka_fetch_max_wait_ms: int = Field(
+        default=1_000,
+        ge=1,
+        description="How long the broker may hold an empty fetch; partitions that move to a member wait for it.",
+    )
     kafka_session_timeout_ms: int = Field(
         default=6_000,
         ge=1_000,
