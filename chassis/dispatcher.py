@@ -95,7 +95,7 @@ class Dispatcher:
         *,
         stopping: asyncio.Event,
         concurrency_max: int = 32,
-        poll_interval_seconds: float = 1.0,
+        poll_interval_seconds: float = 2.0,
     ) -> None:
         self._database, self._channels, self._refused = database, channels, refused
         self._calls: dict[str, Callable[..., Awaitable[bytes]]] = {}

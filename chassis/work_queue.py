@@ -35,7 +35,7 @@ class WorkQueue:
         *,
         stopping: asyncio.Event,
         concurrency_max: int = 32,
-        poll_interval_seconds: float = 1.0,
+        poll_interval_seconds: float = 2.0,
     ) -> None:
         self._name, self._claim, self._work, self._stopping = name, claim, work, stopping
         self._concurrency_max, self._poll_interval_seconds = concurrency_max, poll_interval_seconds
