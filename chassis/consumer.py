@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -27,7 +27,7 @@ log = logs.get(__name__)
 
 Record = ConsumerRecord[bytes, bytes]
 
-# How often an idle member looks whether it is to stop.
+# How long an idle member waits before it commits what it has done.
 POLL_SECONDS = 1.0
 # Offsets only save work after a restart: the inbox knows what was applied. They are not worth a round trip a message.
 COMMIT_INTERVAL_SECONDS = 1.0
@@ -82,20 +82,22 @@ class Consumer:
         """Consume until the process is to stop; what is in hand is finished first."""
         self._client.subscribe(self._subscription.topics, listener=_Rebalance(self))
         _members.add(self)
+        stop = asyncio.create_task(self._stopping.wait())
         try:
             await kafka.start(self._client.start, self._subscription.group, self._stopping)
             while not self._stopping.is_set():
-                await self._turn()
+                await self._turn(stop)
         except kafka.Stopped:
             log.info("stopped with messages in hand; they come again", group=self._subscription.group)
         finally:
+            stop.cancel()
             _members.discard(self)
             await self.commit()
             await self._client.stop()
             await self._dead_letters.close()
 
-    async def _turn(self) -> None:
-        fetched = await self._client.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=self._batch_max * 4)
+    async def _turn(self, stop: asyncio.Task[bool]) -> None:
+        fetched = await self._fetch(stop)
         self._idle.clear()
         for partition, records in fetched.items():
             # What is in hand counts as lag even if it is the first, and cannot be applied.
@@ -109,6 +111,17 @@ class Consumer:
             self._idle.set()
         if time.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
             await self.commit()
+
+    async def _fetch(self, stop: asyncio.Task[bool]) -> Mapping[TopicPartition, Sequence[Record]]:
+        """What waits, or nothing after a while, and at once when the process is to stop."""
+        fetching = asyncio.create_task(
+            self._client.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=self._batch_max * 4)
+        )
+        try:
+            await asyncio.wait({fetching, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return fetching.result() if fetching.done() else {}
+        finally:
+            fetching.cancel()
 
     async def settle(self) -> None:
         """Wait, bounded, for the batch in hand, and commit: called before partitions move to another member."""
