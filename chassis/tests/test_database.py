@@ -296,7 +296,7 @@ async def test_a_session_that_ends_at_any_moment_is_the_world_s_fault(
         return failures
 
     workers = [asyncio.create_task(work()) for _ in range(8)]
-    for _ in range(20):
+    for _ in range(10):
         await own_database.end_sessions()
     over = True
     failures = [failure for failures in await asyncio.gather(*workers) for failure in failures]
