@@ -302,7 +302,7 @@ class Outage:
 def outages(what_waits: str, **fields: Any) -> Generator[Outage]:
     """An outage of the database ends the block with a warning, and the caller tries again later; a defect goes on.
 
-    The one place that looks at every exception: which of them are the world's fault only `is_transient` knows.
+    It looks at every exception, as the consumer does: which of them are the world's fault only `is_transient` knows.
     """
     outage = Outage()
     try:

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from chassis import kafka, logs, telemetry
 from chassis.kafka import Producer
+from chassis.settings import ServiceSettings
 
 log = logs.get(__name__)
 
@@ -25,12 +26,13 @@ MESSAGE_BYTES_MAX = 2 * 2**20
 _DEAD = telemetry.meter.create_counter("shop.dead_letters", description="Messages given up, by topic and group.")
 
 
-class DeadLetters:
-    """Writes to the dead letter topics; connects when the first message dies.
+def producer(settings: ServiceSettings, group: str) -> Producer:
+    """What writes a group's dead letters."""
+    return kafka.producer(settings, f"{group}.dead", message_bytes_max=MESSAGE_BYTES_MAX)
 
-    Args:
-        producer: takes messages of `MESSAGE_BYTES_MAX`.
-    """
+
+class DeadLetters:
+    """Writes to the dead letter topics; connects when the first message dies."""
 
     def __init__(self, producer: Producer, stopping: asyncio.Event) -> None:
         self._producer, self._stopping, self._started = producer, stopping, False

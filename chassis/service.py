@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chassis import gauges, kafka, migrate
+from chassis import dead_letters, gauges, kafka, migrate
 from chassis.consumer import Consumer
 from chassis.database import Database, checked, outages
-from chassis.dead_letters import MESSAGE_BYTES_MAX, DeadLetters
+from chassis.dead_letters import DeadLetters
 from chassis.grpc_server import Server
 from chassis.process import Loop, Process
 from chassis.relay import Relay
@@ -54,12 +54,11 @@ class Service:
         # Kafka clients are made when they run: a process that ends before has none to leave behind.
         async def hear() -> None:
             settings, group, stopping = self._settings, subscription.group, self._process.stopping
-            dead = kafka.producer(settings, f"{group}.dead", message_bytes_max=MESSAGE_BYTES_MAX)
             await Consumer(
                 self.database,
                 kafka.consumer(settings, group),
                 subscription,
-                DeadLetters(dead, stopping),
+                DeadLetters(dead_letters.producer(settings, group), stopping),
                 stopping=stopping,
                 batch_max=settings.consumer_batch_max,
                 attempts_max=settings.handler_attempts_max,

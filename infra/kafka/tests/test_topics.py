@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from chassis import kafka as clients
-from chassis.dead_letters import MESSAGE_BYTES_MAX, DeadLetters, redrive
+from chassis import dead_letters
+from chassis.dead_letters import DeadLetters, redrive
 from chassis.kafka import Producer
 from chassis.settings import ServiceSettings
 from chassis.tests.containers import KafkaContainer
@@ -90,10 +90,10 @@ async def test_the_largest_message_of_a_topic_finds_room_among_its_dead_letters(
     # With record, batch and key it is as large as a broker takes unless told otherwise.
     largest = b"x" * (BROKER_BYTES_MAX - 100)
     async with poison(kafka, largest) as record:
-        dead_letters = DeadLetters(producer(kafka), asyncio.Event())
+        cemetery = DeadLetters(producer(kafka), asyncio.Event())
         async with asyncio.timeout(10):
-            await dead_letters.bury(record, "a.group", "because " * 200)
-        await dead_letters.close()
+            await cemetery.bury(record, "a.group", "because " * 200)
+        await cemetery.close()
     assert await redrive(kafka.bootstrap_servers, "order.events") == 1
 
 
@@ -108,7 +108,7 @@ async def poison(kafka: KafkaContainer, value: bytes) -> AsyncGenerator[Consumer
 
 def producer(kafka: KafkaContainer) -> Producer:
     settings = settings_of_nowhere().model_copy(update={"kafka_bootstrap_servers": kafka.bootstrap_servers})
-    return clients.producer(settings, "test", message_bytes_max=MESSAGE_BYTES_MAX)
+    return dead_letters.producer(settings, "a.group")
 
 
 @pytest.mark.docker
