@@ -44,7 +44,7 @@ def configure(service_name: str, settings: ProcessSettings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     # They log each request, or each reconnect attempt with a stack trace; our own spans and metrics say it better.
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "alembic.runtime.migration"):
+    for noisy in ("uvicorn.access", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -4,7 +4,6 @@ row or message ── traceparent, tracestate ──▶ restore() ─▶ the par
 """
 
 import inspect
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
@@ -39,6 +37,7 @@ from opentelemetry.util.types import AttributeValue
 from uuid_utils.compat import uuid7
 
 from chassis import errors
+from chassis.otlp import SpanExporter
 from chassis.settings import ProcessSettings
 
 tracer = trace.get_tracer("shop")
@@ -73,8 +72,6 @@ class TraceContext(NamedTuple):
 
 def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None]:
     """Install the process' tracer and meter providers; the returned function flushes and ends them."""
-    # Without the opt-in the HTTP instrumentation still writes the names of before semantic conventions 1.23.
-    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
     resource = Resource.create(
         {
             "service.name": service_name,
@@ -87,7 +84,7 @@ def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None
         resource=resource, sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio), shutdown_on_exit=False
     )
     if settings.otel_exporter_otlp_endpoint:
-        exporter = OTLPSpanExporter(endpoint=settings.otel_exporter_otlp_endpoint, insecure=True, timeout=2)
+        exporter = SpanExporter(endpoint=settings.otel_exporter_otlp_endpoint, insecure=True, timeout=2)
         export = BatchSpanProcessor(
             exporter, schedule_delay_millis=settings.trace_flush_interval_ms, max_queue_size=16_384
         )

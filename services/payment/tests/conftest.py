@@ -67,12 +67,12 @@ async def client() -> AsyncIterator[Callable[..., CardNetwork]]:
 
 
 @pytest.fixture
-def driver(database: Database, network: Network, client: Callable[..., CardNetwork]) -> Driver:
+async def driver(database: Database, network: Network, client: Callable[..., CardNetwork]) -> Driver:
     return Driver(database, client(network.url))
 
 
 @pytest.fixture
-def impatient(database: Database, network: Network, client: Callable[..., CardNetwork]) -> Driver:
+async def impatient(database: Database, network: Network, client: Callable[..., CardNetwork]) -> Driver:
     """Hangs up after 0.3 s."""
     return Driver(database, client(network.url, 0.3), timeout_seconds=0.3)
 

@@ -19,7 +19,7 @@ def id_of(span: ReadableSpan) -> int:
 
 
 async def test_a_charge_hangs_below_the_command_that_asked_for_it(driver: Driver, spans: Spans, order_id: str) -> None:
-    """charge_payment ─ charge card ─ POST, record_charge ─ create payment.events."""
+    """charge_payment ─ charge card ─ POST /charges, record_charge ─ create payment.events."""
     await driver.charge(order_id)
     await driver.settle(order_id)
     work = spans.one("charge card")
@@ -29,7 +29,7 @@ async def test_a_charge_hangs_below_the_command_that_asked_for_it(driver: Driver
     assert work.attributes["shop.order.id"] == order_id
     assert work.attributes["shop.payment.attempt"] == 1
     assert work.attributes["shop.payment.outcome"] == "CHARGED"
-    call = spans.one("POST")
+    call = spans.one("POST /charges")
     assert (parent_of(call), call.kind) == (id_of(work), SpanKind.CLIENT)
     record = spans.one("record_charge")
     assert parent_of(record) == id_of(work)
@@ -51,8 +51,8 @@ async def test_a_second_attempt_links_to_the_first(driver: Driver, spans: Spans,
     assert parent_of(first) == parent_of(second) == id_of(spans.one("charge_payment"))
     assert first.status.status_code is StatusCode.ERROR
     assert [link.context.span_id for link in second.links] == [id_of(first)]
-    assert parent_of(spans.one("GET")) == id_of(second)
-    assert len(spans.named("POST")) == 1
+    assert parent_of(spans.one("GET /charges/{key}")) == id_of(second)
+    assert len(spans.named("POST /charges")) == 1
 
 
 async def test_a_refund_hangs_below_the_wish(driver: Driver, spans: Spans, order_id: str) -> None:
