@@ -63,8 +63,14 @@ class Violation:
 
 
 class Invalids(Invalid):
-    """A request breaks validation rules; `violations` lists every one."""
+    """A request breaks validation rules; `violations` lists the first ones.
 
-    def __init__(self, violations: list[Violation]) -> None:
-        super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in violations))
+    Args:
+        more: how many there are beside those.
+    """
+
+    def __init__(self, violations: list[Violation], more: int = 0) -> None:
+        told = "; ".join(f"{violation.field}: {violation.description}" for violation in violations[:3])
+        others = len(violations[3:]) + more
+        super().__init__(f"{told}; and {others} more" if others else told)
         self.violations = violations

@@ -54,6 +54,8 @@ def connect(address: str, *, retries: bool = True) -> grpc.aio.Channel:
         # A lost address is a reason to ask the name again at once: by default half a minute lies between two questions.
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.keepalive_time_ms", 30_000),
+        # The proxy of `http_proxy` leads out of the house, and who is called here is inside.
+        ("grpc.enable_http_proxy", 0),
     ]
     return grpc.aio.insecure_channel(address, options=options, interceptors=[UnaryClient(), StreamClient()])
 

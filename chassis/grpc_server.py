@@ -35,6 +35,8 @@ _CODES: dict[type[errors.Refusal], grpc.StatusCode] = {
     errors.KeyReused: grpc.StatusCode.ALREADY_EXISTS,
     errors.Refusal: grpc.StatusCode.FAILED_PRECONDITION,
 }
+# A status travels in metadata, of which a client takes 8 KiB for sure.
+_VIOLATIONS_MAX = 20
 # A server at fault, as against a caller who asked for something impossible (semantic conventions for gRPC servers).
 _SERVER_FAULTS = {
     grpc.StatusCode.UNKNOWN,
@@ -146,9 +148,11 @@ class Call:
             await self._context.abort(self._code, "the deadline had passed before the work began")
         violations = validator.collect_violations(self._request)
         if violations:
-            raise errors.Invalids(
-                [errors.Violation(_path(found), found.proto.message, found.proto.rule_id) for found in violations]
-            )
+            told = [
+                errors.Violation(_path(found), found.proto.message, found.proto.rule_id)
+                for found in violations[:_VIOLATIONS_MAX]
+            ]
+            raise errors.Invalids(told, more=len(violations) - len(told))
 
     def answered(self, response: Message) -> None:
         """Note what only the answer knows."""

@@ -84,7 +84,7 @@ def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None
         resource=resource, sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio), shutdown_on_exit=False
     )
     if settings.otel_exporter_otlp_endpoint:
-        exporter = SpanExporter(endpoint=settings.otel_exporter_otlp_endpoint, insecure=True, timeout=2)
+        exporter = SpanExporter(settings.otel_exporter_otlp_endpoint, timeout_seconds=2)
         export = BatchSpanProcessor(
             exporter, schedule_delay_millis=settings.trace_flush_interval_ms, max_queue_size=16_384
         )

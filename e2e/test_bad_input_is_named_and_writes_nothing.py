@@ -28,6 +28,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (line(quantity="many"), "lines[0].quantity"),
     ({"lines": [{"sku": f"s{number}", "quantity": 1} for number in range(101)]}, "lines"),
     ({"lines": GOOD["lines"] * 2}, "lines"),
+    ({"lines": [{"sku": f"NOT A SKU {number}", "quantity": 0} for number in range(100)]}, "lines[0].sku"),
 ]
 
 
@@ -57,6 +58,8 @@ async def test_a_bad_field_is_named(shop: Shop, changes: dict[str, Any], field: 
         ("GET", f"/v1/orders/{uuid4()}", b"", {}, 404),
         ("GET", "/v1/orders?page_token=nonsense", b"", {}, 400),
         ("GET", "/v1/orders?colour=red", b"", {}, 400),
+        ("GET", "/v1/orders?customer_id=%00", b"", {}, 400),
+        ("GET", f"/v1/orders/{uuid4()}:watch?after_position=5", b"", {}, 404),
     ],
 )
 async def test_a_bad_request_gets_a_problem_document(

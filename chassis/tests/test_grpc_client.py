@@ -169,6 +169,15 @@ async def test_a_server_that_is_not_there_is_told_at_once(spans: Spans) -> None:
     assert attributes(await ended(spans, RELEASE, SpanKind.CLIENT))["error.type"] == "UNAVAILABLE"
 
 
+async def test_a_call_goes_past_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reaches the package index through a proxy does not reach the service next door through it."""
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    async with serving(Participant()) as address, grpc_client.connect(address) as channel:
+        request = release()
+        assert (await InventoryServiceStub(channel).ReleaseStock(request)).order_id == request.order_id
+
+
 async def test_a_replica_that_comes_back_is_found_soon() -> None:
     """A channel whose server was away tries again within seconds, not minutes."""
     port = free_port()

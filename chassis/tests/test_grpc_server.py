@@ -1,6 +1,7 @@
 """The gRPC server and client: validation, refusals, deadlines, cancelled calls, health, retries."""
 
 import asyncio
+import re
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 from opentelemetry.trace import SpanKind, StatusCode
 from shop.inventory.v1 import inventory_service_pb2 as rpc
+from shop.inventory.v1.inventory_pb2 import ReservationLine
 from shop.inventory.v1.inventory_service_pb2_grpc import InventoryServiceStub, add_InventoryServiceServicer_to_server
 from uuid_utils.compat import uuid7
 
@@ -56,6 +58,20 @@ async def test_validation_rules_of_the_proto_hold_whoever_calls() -> None:
         ("order_id", "string.uuid")
     ]
     assert participant.asked == []
+
+
+async def test_a_request_that_is_wrong_in_many_places_is_told_the_first() -> None:
+    """A list of hundreds would not fit into what a client takes, which would look like an overloaded server."""
+    lines = [ReservationLine(sku="NOT A SKU", quantity=-1) for _ in range(100)]
+    async with serving(Participant()) as address, grpc_client.connect(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await InventoryServiceStub(channel).ReserveStock(rpc.ReserveStockRequest(order_id="no uuid", lines=lines))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    found = error_details_pb2.BadRequest()
+    detail(refused.value, found)
+    assert 10 <= len(found.field_violations) <= 50
+    assert found.field_violations[0].field == "order_id"
+    assert re.search(r"and \d+ more$", refused.value.details() or "")
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,25 @@
 """Spans in OTLP: what the SDK's own encoder says, word for word, whatever a span carries."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import (
     Link,
@@ -25,6 +34,7 @@ from opentelemetry.trace import (
 )
 
 from chassis import otlp
+from conftest import free_port
 
 INT64 = 2**63
 SCALARS = (
@@ -104,6 +114,38 @@ def test_an_attribute_that_cannot_be_encoded_is_left_out(value: Any) -> None:
         assert [attribute.key for attribute in scope.spans[0].attributes] == ["good"]
 
 
-def test_the_exporter_uses_it() -> None:
-    """The library's exporter still asks for the request where ours answers."""
-    assert "_translate_data" in vars(OTLPSpanExporter)
+class Receiver(TraceServiceServicer):
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.received: list[ExportTraceServiceRequest] = []
+
+    def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
+        self.received.append(request)
+        return ExportTraceServiceResponse()
+
+
+def test_the_exporter_sends_what_was_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the way that the library's exporter offers, and past a proxy that leads out of the house."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    asked: list[Sequence[ReadableSpan]] = []
+    encode = otlp.encode
+
+    def noting(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+        asked.append(spans)
+        return encode(spans)
+
+    monkeypatch.setattr(otlp, "encode", noting)
+    receiver, server = Receiver(), grpc.server(ThreadPoolExecutor(1))
+    add_TraceServiceServicer_to_server(receiver, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    exporter = otlp.SpanExporter(f"http://127.0.0.1:{port}", timeout_seconds=5)
+    spans = recorded(lambda tracer: tracer.start_span("a").end())
+    try:
+        assert exporter.export(spans) is SpanExportResult.SUCCESS
+    finally:
+        exporter.shutdown()
+        server.stop(None).wait()
+    assert receiver.received == [encode_spans(spans)]
+    assert asked == [spans]

@@ -42,7 +42,7 @@ class Books:
 
 async def shelf(system: System) -> tuple[int, int]:
     """Available and held of what the load orders."""
-    async with httpx.AsyncClient(base_url=system.gateway_url, timeout=10) as shop:
+    async with httpx.AsyncClient(base_url=system.gateway_url, timeout=10, trust_env=False) as shop:
         item = await _get(shop, f"/v1/stock/{SKU}")
     return int(item["available"]), int(item["held"])
 
@@ -56,8 +56,8 @@ async def audit(system: System, orders: Sequence[Placed], shelf_before: tuple[in
         books.stock.append(f"available and held are {found}, not {expected}")
     questions = asyncio.Semaphore(QUESTIONS_MAX)
     async with (
-        httpx.AsyncClient(base_url=system.gateway_url, timeout=30) as shop,
-        httpx.AsyncClient(base_url=system.card_network_url, timeout=30) as network,
+        httpx.AsyncClient(base_url=system.gateway_url, timeout=30, trust_env=False) as shop,
+        httpx.AsyncClient(base_url=system.card_network_url, timeout=30, trust_env=False) as network,
     ):
 
         async def ask(order: Placed) -> None:

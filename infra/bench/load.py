@@ -83,7 +83,8 @@ class Load:
     async def place(self) -> None:
         """Place all orders; returns when each was answered."""
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
-        async with httpx.AsyncClient(base_url=self._system.gateway_url, timeout=30, limits=limits) as client:
+        url = self._system.gateway_url
+        async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits, trust_env=False) as client:
             began = time.time()
             async with asyncio.TaskGroup() as posts:
                 for number in self.numbers():

@@ -85,15 +85,16 @@ class Watchers:
         changed = asyncio.Event()
         self._waiting.setdefault(order_id, set()).add(changed)
         try:
-            final = False
+            # From the beginning, also for who resumes: only what is behind them tells that nothing more can come.
+            read, final = 0, False
             while not final and time.monotonic() < ends_at:
                 changed.clear()
                 async with self._database.single() as once:
-                    entries = await get_order_timeline(once, order_id, after_position)
+                    entries = await get_order_timeline(once, order_id, after_position=read)
                 for entry in entries:
-                    yield entry
-                    after_position = entry.position
-                    final = is_final(entry)
+                    if entry.position > after_position:
+                        yield entry
+                    read, final = entry.position, is_final(entry)
                 if self._stopping.is_set():
                     raise Closing
                 if not final:

@@ -76,6 +76,17 @@ async def test_a_watch_resumes_behind_a_position(
     assert [entry.position async for entry in watchers.watch(order_id, 1)] == [2]
 
 
+async def test_a_resumed_watch_of_an_order_that_is_over_ends_at_once(
+    database: Database, settings: OrderSettings, watchers: Watchers
+) -> None:
+    """Who has seen the last entry, or claims to have seen more, does not wait for what cannot come."""
+    order_id = await place(database, settings)
+    await confirm(database, order_id, "CANCELLED")
+    async with asyncio.timeout(5):
+        for position in (2, 7):
+            assert [entry async for entry in watchers.watch(order_id, position)] == []
+
+
 async def test_a_watch_ends_after_its_time(database: Database, settings: OrderSettings) -> None:
     """An order that stays as it is does not hold a stream for ever."""
     order_id = await place(database, settings)
@@ -85,9 +96,10 @@ async def test_a_watch_ends_after_its_time(database: Database, settings: OrderSe
 
 
 async def test_watching_an_unknown_order_is_refused(database: Database, watchers: Watchers) -> None:
-    """An error, not an empty stream."""
-    with pytest.raises(NotFound):
-        await anext(watchers.watch(str(uuid7()), 0))
+    """An error, not an empty stream, also for who says to resume."""
+    for position in (0, 5):
+        with pytest.raises(NotFound):
+            await anext(watchers.watch(str(uuid7()), position))
 
 
 async def test_a_watcher_is_sent_away_when_the_process_stops(
