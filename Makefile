@@ -13,7 +13,7 @@ SOURCES := chassis gateway services infra e2e conftest.py
 .PHONY: help setup demo up down start stop status test e2e bench check fmt protos release-protos lock migration logs redrive clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 # ---- installing ----
 
@@ -37,6 +37,8 @@ setup: .venv/.dev ## install everything that developers need
 
 # ---- running ----
 
+if_installed = [ -x $(BIN)/python ] || { echo "Nothing runs: nothing is installed"; exit 0; };
+
 demo: .venv/.local ## start everything, place the example orders, show their traces; ONCE=1 ends after them
 	@$(BIN)/python -m infra.local demo $(if $(ONCE),--once)
 
@@ -52,15 +54,16 @@ start: .venv/.local ## start everything in the background
 	@$(BIN)/python -m infra.local start
 
 stop: ## stop what `make start` started
-	@$(BIN)/python -m infra.local stop
+	@$(if_installed) $(BIN)/python -m infra.local stop
 
 status: ## say what runs
-	@$(BIN)/python -m infra.local status
+	@$(if_installed) $(BIN)/python -m infra.local status
 
-logs: ## follow the logs of what runs
+logs: ## follow the logs of what `make demo` and `make start` run; of containers: docker compose logs --follow
+	@ls .run/logs/*.log >/dev/null 2>&1 || { echo "Nothing has run here; of containers: docker compose logs --follow"; exit 1; }
 	@tail -n 20 -F .run/logs/*.log
 
-redrive: ## send dead letters back, e.g. make redrive TOPIC=inventory.events KAFKA=127.0.0.1:9092
+redrive: .venv/.local ## send dead letters back, e.g. make redrive TOPIC=inventory.events KAFKA=127.0.0.1:9092
 	@$(BIN)/python -m chassis.dead_letters redrive $(TOPIC) $(if $(KAFKA),--bootstrap-servers $(KAFKA))
 
 # ---- proving ----
@@ -119,5 +122,5 @@ lock: .venv/.dev ## pin the dependencies by hash; UPGRADE=1 takes the newest tha
 migration: .venv/.dev ## begin a migration, e.g. make migration SERVICE=order NAME=add_notes
 	@$(BIN)/python -m chassis.migrate new services/$(SERVICE)/migrations $(NAME)
 
-clean: ## remove what was installed and what runs left behind
+clean: stop ## stop what `make start` started, remove it and what was installed
 	rm -rf .venv .run

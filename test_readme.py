@@ -31,6 +31,17 @@ def test_every_path_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
+@pytest.mark.parametrize(
+    "path", ["gateway", "services.order", "services.payment", "services.inventory", "infra.card_network"]
+)
+def test_every_setting_has_a_meaning(path: str) -> None:
+    """A reader who looks for what can be set finds a sentence about it."""
+    module = importlib.import_module(f"{path}.settings")
+    settings = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__]
+    assert len(settings) == 1
+    assert [name for name, field in settings[0].model_fields.items() if not field.description] == []
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)", README))))
 def test_every_make_target_exists(target: str) -> None:
     """A reader who types a command is not told that there is no rule for it."""

@@ -16,6 +16,8 @@ def _asyncpg_dsn(value: SecretStr) -> SecretStr:
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_asyncpg_dsn)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+AdminPort = Annotated[Port, Field(description="Serves /metrics, /healthz and /readyz.")]
+GrpcPort = Annotated[Port, Field(description="Where the service listens for gRPC.")]
 
 
 class ProcessSettings(BaseSettings):
@@ -24,7 +26,7 @@ class ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True, hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="The address every port of the process binds to.")
-    admin_port: Port = Field(description="Serves /metrics, /healthz and /readyz.")
+    admin_port: AdminPort
     otel_exporter_otlp_endpoint: str = Field(
         default="http://127.0.0.1:4317", description="Where spans go, by OTLP over gRPC; empty exports nothing."
     )
@@ -34,8 +36,12 @@ class ProcessSettings(BaseSettings):
         default="parent",
         description="`parent`: one order, one trace. `link`: each message begins a trace that links back.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="What is less than that is not logged."
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="`json`: an object a line, for machines. `console`: for a person."
+    )
     shutdown_grace_seconds: float = Field(
         default=10.0, gt=0, description="How long work in hand may take after SIGTERM."
     )
@@ -44,13 +50,13 @@ class ProcessSettings(BaseSettings):
 class ServiceSettings(ProcessSettings):
     """What a service with a database, a gRPC port and a Kafka client needs beside that."""
 
-    grpc_port: Port = Field(description="Where the service listens for gRPC.")
+    grpc_port: GrpcPort
     grpc_deadline_seconds: float = Field(
         default=5.0, gt=0, description="The longest a call may take that brings no deadline."
     )
     database_url: DatabaseUrl = Field(description="The role that runs: no DDL.")
     database_owner_url: DatabaseUrl = Field(description="The role that migrates at start.")
-    database_pool_size: int = Field(default=8, ge=2, le=100)
+    database_pool_size: int = Field(default=8, ge=2, le=100, description="Connections that are open at most.")
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port, comma-separated.")
     kafka_fetch_max_wait_ms: int = Field(
         default=1_000,

@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from chassis.settings import Port, ServiceSettings
+from chassis.settings import AdminPort, GrpcPort, ServiceSettings
 
 
 class OrderSettings(ServiceSettings):
     """Where the participants are and how long the saga waits for them."""
 
-    admin_port: Port = 9102
-    grpc_port: Port = 50051
+    admin_port: AdminPort = 9102
+    grpc_port: GrpcPort = 50051
     inventory_address: str = Field(default="127.0.0.1:50053", description="A gRPC target.")
     payment_address: str = Field(default="127.0.0.1:50052", description="A gRPC target.")
     reserve_deadline_seconds: float = Field(default=20.0, gt=0, description="Patience for a reservation.")

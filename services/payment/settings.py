@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from chassis.settings import Port, ServiceSettings
+from chassis.settings import AdminPort, GrpcPort, ServiceSettings
 
 
 class PaymentSettings(ServiceSettings):
     """Where the card network is and how long the card worker waits for it."""
 
-    admin_port: Port = 9103
-    grpc_port: Port = 50052
+    admin_port: AdminPort = 9103
+    grpc_port: GrpcPort = 50052
     card_network_url: str = Field("http://127.0.0.1:8090", description="Where the card network takes charges.")
     card_network_timeout_seconds: float = Field(
         5.0, gt=0, description="Patience for one answer of the card network; what comes later is asked for."

@@ -55,12 +55,21 @@ def test_every_container_has_bounds_and_comes_back(services: dict[str, Any]) -> 
 
 
 @pytest.mark.docker
-def test_python_containers_may_do_little(services: dict[str, Any]) -> None:
-    """No write to the root file system, no capability, no new privilege."""
-    for name in PYTHON:
-        assert services[name]["read_only"] is True
-        assert services[name]["cap_drop"] == ["ALL"]
-        assert services[name]["security_opt"] == ["no-new-privileges:true"]
+def test_containers_may_do_little(services: dict[str, Any]) -> None:
+    """No capability, no new privilege, and ours do not write to the root file system; PostgreSQL starts as root."""
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert [name for name, service in services.items() if service.get("cap_add")] == ["postgres"]
+    assert [name for name in PYTHON if not services[name]["read_only"]] == []
+
+
+@pytest.mark.docker
+def test_the_outside_party_reaches_neither_databases_nor_kafka(services: dict[str, Any]) -> None:
+    """Who could write to Kafka could say that a payment was charged."""
+    outside = {name for name, service in services.items() if "outside" in service["networks"]}
+    assert list(services["card-network"]["networks"]) == ["outside"]
+    assert outside == {"card-network", "payment", "jaeger", "prometheus"}
 
 
 @pytest.mark.docker

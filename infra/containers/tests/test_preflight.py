@@ -58,6 +58,16 @@ def test_a_port_already_taken_is_named_with_its_setting() -> None:
 
 
 @pytest.mark.docker
+def test_a_password_that_is_no_part_of_a_url_is_named() -> None:
+    """With an @ in it the service would look for another host."""
+    done = preflight(**free_ports(), ORDER_PASSWORD="p@ss/word")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ORDER_PASSWORD holds more than")
+    assert done.stderr.count("\n") == 1
+    assert "p@ss" not in done.stderr
+
+
+@pytest.mark.docker
 def test_an_engine_that_does_not_answer_is_named() -> None:
     """And the way that needs none."""
     done = preflight(DOCKER_HOST="tcp://127.0.0.1:1")
