@@ -216,22 +216,25 @@ class Database:
     ) -> T:
         """Run `handler(transaction, …)` in a transaction under a span of its name.
 
-        Cancelling the caller does not cancel the work: it is awaited to its commit or rollback first, because a
-        connection abandoned in the middle of a statement is neither.
+        Cancelling the caller does not cancel work that has begun: it is awaited to its commit or rollback first,
+        because a connection abandoned in the middle of a statement is neither. What waits for a connection is dropped.
         """
-        work = asyncio.create_task(self._work(handler, *args, **kwargs))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait({work})
-            raise
+        begun = asyncio.Event()
 
-    async def _work(
-        self, handler: Callable[Concatenate[Transaction, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        with telemetry.span(handler.__name__, attributes=telemetry.code(handler)):
-            async with self.transaction() as transaction:
-                return await handler(transaction, *args, **kwargs)
+        async def work() -> T:
+            with telemetry.span(handler.__name__, attributes=telemetry.code(handler)):
+                async with self.transaction() as transaction:
+                    begun.set()
+                    return await handler(transaction, *args, **kwargs)
+
+        working = asyncio.create_task(work())
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            if not begun.is_set():
+                working.cancel()
+            await asyncio.wait({working})
+            raise
 
 
 async def _as_it_is(_connection: Any) -> None:

@@ -83,8 +83,9 @@ def _original(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
 async def redrive(bootstrap_servers: str, topic: str, *, idle_seconds: float = 3.0) -> int:
     """Send the dead letters of `topic` back to it, with the headers they first had; returns how many.
 
-    Groups that have handled a message know it by its id and pass over it. What dies meanwhile is left for the next
-    time. Ends early when nothing came for `idle_seconds`.
+    Groups that have handled a message know it by its id and pass over it. A message that died in several groups is sent
+    once, for each would bury each copy again. What dies meanwhile is left for the next time. Ends early when nothing
+    came for `idle_seconds`.
     """
     source = AIOKafkaConsumer(
         topic + SUFFIX,
@@ -99,7 +100,7 @@ async def redrive(bootstrap_servers: str, topic: str, *, idle_seconds: float = 3
         enable_idempotence=True,
         max_request_size=MESSAGE_BYTES_MAX,
     )
-    sent = 0
+    sent: set[tuple[str, str]] = set()
     await source.start()
     try:
         await target.start()
@@ -113,15 +114,23 @@ async def redrive(bootstrap_servers: str, topic: str, *, idle_seconds: float = 3
                 for partition, records in batches.items():
                     for record in records:
                         if record.offset < ends[partition]:
-                            headers = _original(record.headers)
-                            await target.send_and_wait(topic, record.value, key=record.key, headers=headers)
+                            if (first := _died_as(record)) not in sent:
+                                headers = _original(record.headers)
+                                await target.send_and_wait(topic, record.value, key=record.key, headers=headers)
+                                sent.add(first)
                             await source.commit({partition: record.offset + 1})
-                            sent += 1
         finally:
             await target.stop()
     finally:
         await source.stop()
-    return sent
+    return len(sent)
+
+
+def _died_as(record: ConsumerRecord[bytes, bytes]) -> tuple[str, str]:
+    """Partition and offset that the message had when it died, the same in every group."""
+    died = {name: value.decode() for name, value in record.headers if name.startswith(PREFIX)}
+    # What somebody else put there is like no other.
+    return died.get(PREFIX + "partition", "another"), died.get(PREFIX + "offset", str(record.offset))
 
 
 def main() -> None:

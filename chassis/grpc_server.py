@@ -98,9 +98,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
         async def unary_unary(request: Message, context: Any) -> Message:
             call = Call(method, request, context)
             try:
-                call.limit(self._deadline_seconds)
-                await call.check(self._validator)
-                response = await unary(request, context)
+                async with call.limit(self._deadline_seconds):
+                    await call.check(self._validator)
+                    response = await unary(request, context)
                 call.answered(response)
             except BaseException as error:
                 await call.failed(error)
@@ -124,7 +124,7 @@ class Call:
     def __init__(self, method: str, request: Message, context: Any) -> None:
         self._method, self._request, self._context = method, request, context
         self._began = time.perf_counter()
-        self._code = grpc.StatusCode.OK
+        self._code, self._limit = grpc.StatusCode.OK, asyncio.timeout(None)
         sent = {key: value for key, value in context.invocation_metadata() or () if key.startswith("trace")}
         telemetry.concerns(getattr(request, "order_id", ""))
         self._span = telemetry.start_span(
@@ -135,10 +135,13 @@ class Call:
         )
         attach(set_span_in_context(self._span))
 
-    def limit(self, seconds_max: float) -> None:
-        """Set the deadline that the calls made for this one inherit."""
+    def limit(self, seconds_max: float) -> asyncio.Timeout:
+        """Set the deadline that the calls made for this one inherit; a call that brings none ends with the block's."""
         left = self._context.time_remaining()
         deadline.set(time.monotonic() + (seconds_max if left is None else min(left, seconds_max)))
+        # gRPC itself cancels what has outlived the caller's deadline.
+        self._limit = asyncio.timeout(seconds_max if left is None else None)
+        return self._limit
 
     async def check(self, validator: protovalidate.Validator) -> None:
         """Drop what comes too late; refuse what breaks a rule of its proto."""
@@ -166,6 +169,9 @@ class Call:
             await self._context.abort_with_status(rpc_status.to_status(_rich_status(self._code, error)))
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             self._code = grpc.StatusCode.CANCELLED
+        elif isinstance(error, TimeoutError) and self._limit.expired():
+            self._code = grpc.StatusCode.DEADLINE_EXCEEDED
+            await self._context.abort(self._code, "it took too long, and the caller had set no deadline")
         elif not isinstance(error, grpc.aio.AbortError):
             transient = database.is_transient(error)
             self._code = grpc.StatusCode.UNAVAILABLE if transient else grpc.StatusCode.INTERNAL
@@ -231,12 +237,22 @@ def _packed(detail: Message) -> AnyMessage:
 class Server:
     """A gRPC server with health and reflection, that ends without dropping a call in hand."""
 
-    def __init__(self, host: str, port: int, *, deadline_seconds: float = 5.0, grace_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        deadline_seconds: float = 5.0,
+        calls_max: int = 2_000,
+        grace_seconds: float = 10.0,
+    ) -> None:
         self._where, self._grace_seconds = (host, port), grace_seconds
         self._health = HealthServicer()
         self._serving = False
         self.grpc = grpc.aio.server(
             interceptors=[Interceptor(deadline_seconds)],
+            # What comes beyond is RESOURCE_EXHAUSTED at once, instead of waiting for its deadline in memory.
+            maximum_concurrent_rpcs=calls_max,
             options=[
                 # One process must not take a port another one serves; the default would share it silently.
                 ("grpc.so_reuseport", 0),

@@ -34,6 +34,7 @@ class Service:
             settings.host,
             settings.grpc_port,
             deadline_seconds=settings.grpc_deadline_seconds,
+            calls_max=settings.grpc_calls_max,
             grace_seconds=settings.shutdown_grace_seconds,
         )
         self._served: list[str] = []

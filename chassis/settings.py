@@ -54,6 +54,11 @@ class ServiceSettings(ProcessSettings):
     grpc_deadline_seconds: float = Field(
         default=5.0, gt=0, description="The longest a call may take that brings no deadline."
     )
+    grpc_calls_max: int = Field(
+        default=2_000,
+        ge=1,
+        description="The most calls in hand at once, streams included; what comes beyond is refused.",
+    )
     database_url: DatabaseUrl = Field(description="The role that runs: no DDL.")
     database_owner_url: DatabaseUrl = Field(description="The role that migrates at start.")
     database_pool_size: int = Field(default=8, ge=2, le=100, description="Connections that are open at most.")

@@ -18,7 +18,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import (
@@ -81,7 +81,11 @@ def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None
         }
     )
     tracer_provider = TracerProvider(
-        resource=resource, sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio), shutdown_on_exit=False
+        resource=resource,
+        sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio),
+        shutdown_on_exit=False,
+        # A round of the relay, or a poll, links to every order it carried; the usual 128 would forget the first.
+        span_limits=SpanLimits(max_links=1024),
     )
     if settings.otel_exporter_otlp_endpoint:
         exporter = SpanExporter(settings.otel_exporter_otlp_endpoint, timeout_seconds=2)

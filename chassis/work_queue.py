@@ -65,7 +65,9 @@ class WorkQueue:
             if self._running:
                 await asyncio.wait(self._running)
             if self._settled:
-                await self._claim(0, self._take_settled())
+                # What cannot be settled now is handed out again when its claim has run out.
+                with outages("work stays unsettled", queue=self._name):
+                    await self._claim(0, self._take_settled())
         finally:
             stop.cancel()
 

@@ -59,10 +59,10 @@ class Participant(InventoryServiceServicer):
 
 
 @asynccontextmanager
-async def serving(participant: Participant, port: int = 0) -> AsyncGenerator[str]:
-    """Serve until the block ends; gives the address."""
+async def serving(participant: Participant, port: int = 0, **limits: Any) -> AsyncGenerator[str]:
+    """Serve until the block ends, with the limits that `Server` takes; gives the address."""
     port, stopping = port or free_port(), asyncio.Event()
-    server = Server("127.0.0.1", port, grace_seconds=2)
+    server = Server("127.0.0.1", port, grace_seconds=2, **limits)
     add_InventoryServiceServicer_to_server(participant, server.grpc)
     task = asyncio.create_task(server.run(stopping, NAME))
     try:

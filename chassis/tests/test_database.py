@@ -89,6 +89,26 @@ async def test_an_error_at_the_commit_undoes_everything(database: Database) -> N
     assert await effects(database) == []
 
 
+async def test_work_that_waits_for_a_connection_is_dropped_when_its_caller_leaves(own_database: OwnDatabase) -> None:
+    """Under load the server would else work through what nobody waits for any more."""
+    worked: list[str] = []
+
+    async def change(transaction: Transaction, name: str) -> None:
+        worked.append(name)
+
+    narrow = Database(own_database.url, pool_size=1)
+    try:
+        async with narrow.transaction():
+            waiting = asyncio.ensure_future(narrow.unit_of_work(change, "of nobody"))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        await narrow.unit_of_work(change, "of somebody")
+    finally:
+        await narrow.close()
+    assert worked == ["of somebody"]
+
+
 @pytest.mark.parametrize("after_statements", [0, 1, 2, 3])
 async def test_a_caller_that_hangs_up_never_leaves_a_half_done_transaction(
     database: Database, own_database: OwnDatabase, after_statements: int

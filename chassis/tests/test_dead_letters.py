@@ -104,6 +104,32 @@ async def test_redrive_ends_although_its_messages_die_again(
     assert len(await topic.records()) == 2
 
 
+async def test_a_message_that_died_in_two_groups_is_redriven_once(
+    database: Database,
+    topic: Topic,
+    producer: Producer,
+    settings: ServiceSettings,
+    stopping: asyncio.Event,
+) -> None:
+    """Each copy would die in both again, and every redrive double the dead."""
+
+    async def handler(_transaction: Transaction, _event: Message, _envelope: Envelope) -> None:
+        raise LookupError
+
+    async def dead(count: int) -> bool:
+        return len(await topic.dead.records()) == count
+
+    one = member(database, settings, topic, stopping, handler, "one.group")
+    other = member(database, settings, topic, stopping, handler, "other.group")
+    async with running(one.run, stopping), running(other.run, stopping):
+        for name in ("a", "b"):
+            await send(producer, topic, event(name))
+        await eventually(lambda: dead(4))
+        assert await redrive(settings.kafka_bootstrap_servers, topic.name) == 2
+        await eventually(lambda: dead(8))
+    assert len(await topic.records()) == 4
+
+
 async def test_groups_that_had_applied_a_message_pass_over_it(
     database: Database,
     own_database: OwnDatabase,

@@ -122,6 +122,35 @@ async def test_the_remaining_time_is_passed_on() -> None:
         grpc_client.deadline.reset(token)
 
 
+async def test_a_call_without_a_deadline_gets_one(spans: Spans) -> None:
+    """Who has said nothing does not hold the server for ever."""
+    participant = Participant()
+    participant.answers.clear()
+    async with serving(participant, deadline_seconds=0.2) as address, grpc.aio.insecure_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as late:
+            await InventoryServiceStub(channel).ReleaseStock(release())
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "no deadline" in (late.value.details() or "")
+    assert participant.at_work == 0
+    assert attributes(spans.one(RELEASE))["rpc.status_code"] == "DEADLINE_EXCEEDED"
+
+
+async def test_a_full_server_refuses_at_once() -> None:
+    """What waits for its turn until its deadline is work for nothing, and memory."""
+    participant = Participant()
+    participant.answers.clear()
+    async with serving(participant, calls_max=2) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = InventoryServiceStub(channel)
+        in_hand = [asyncio.ensure_future(stub.ReleaseStock(release())) for _ in range(2)]
+        await eventually(lambda: participant.at_work == 2)
+        with pytest.raises(grpc.aio.AioRpcError) as full:
+            await stub.ReleaseStock(release())
+        participant.answers.set()
+        await asyncio.gather(*in_hand)
+    assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert len(participant.asked) == 2
+
+
 async def test_a_cancelled_call_ends_its_spans_and_not_its_work(
     database: Database, own_database: OwnDatabase, spans: Spans
 ) -> None:

@@ -35,20 +35,27 @@ class TopicSettings(BaseSettings):
     kafka_retention_days: float = Field(
         3, gt=0, description="How long messages are kept: shorter than a service's RETENTION_SECONDS keeps its inbox."
     )
+    kafka_dead_retention_days: float = Field(
+        6, gt=0, description="How long dead letters are kept: longer than people are away, shorter than the inbox."
+    )
     kafka_wait_seconds: float = Field(60, gt=0, description="Patience for a broker that does not answer.")
 
 
 def wanted(settings: TopicSettings) -> list[NewTopic]:
     """A topic of events for each service, and for each of these one for its dead letters."""
     kept = {"retention.ms": str(round(settings.kafka_retention_days * DAY_MS))}
-    roomy = kept | {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
+    dead = {
+        "retention.ms": str(round(settings.kafka_dead_retention_days * DAY_MS)),
+        # Each is a little larger than it was alive.
+        "max.message.bytes": str(MESSAGE_BYTES_MAX),
+    }
     return [
         NewTopic(name, partitions, settings.kafka_replication_factor, topic_configs=configuration)
         for topic in EVENTS
         for name, partitions, configuration in (
             (topic, settings.kafka_partitions, kept),
-            # Dead letters are few, and nobody handles them side by side; each is a little larger than it was alive.
-            (topic + SUFFIX, 1, roomy),
+            # Dead letters are few, and nobody handles them side by side.
+            (topic + SUFFIX, 1, dead),
         )
     ]
 

@@ -45,6 +45,7 @@ def settings(kafka: KafkaContainer, partitions: int = 6) -> TopicSettings:
         kafka_partitions=partitions,
         kafka_replication_factor=1,
         kafka_retention_days=3,
+        kafka_dead_retention_days=6,
         kafka_wait_seconds=10,
     )
 
@@ -69,18 +70,22 @@ async def test_two_at_the_same_moment_agree(kafka: KafkaContainer) -> None:
 
 @pytest.mark.docker
 async def test_kafka_forgets_before_the_inbox_does(kafka: KafkaContainer) -> None:
-    """A message that is delivered again finds its inbox row, however late it comes."""
+    """A message that is delivered again finds its inbox row, however late it comes, from among the dead too."""
     await ensure(settings(kafka), lambda _: None)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     try:
-        resource = ConfigResource(ConfigResourceType.TOPIC, "order.events")
-        answers: list[Any] = await admin.describe_configs([resource])
+        topics = [ConfigResource(ConfigResourceType.TOPIC, name) for name in ("order.events", "order.events.dead")]
+        answers: list[Any] = await admin.describe_configs(topics)
     finally:
         await admin.close()
-    found = {entry[0]: entry[1] for entry in answers[0].resources[0][4]}
-    assert int(found["retention.ms"]) == 3 * DAY_MS
-    assert ServiceSettings.model_fields["retention_seconds"].default > 3 * DAY_MS / 1000
+    kept = {
+        name: int(next(entry[1] for entry in entries if entry[0] == "retention.ms"))
+        for answer in answers
+        for _error, _message, _kind, name, entries in answer.resources
+    }
+    assert kept == {"order.events": 3 * DAY_MS, "order.events.dead": 6 * DAY_MS}
+    assert ServiceSettings.model_fields["retention_seconds"].default > max(kept.values()) / 1000
 
 
 @pytest.mark.docker
