@@ -1,35 +1,73 @@
-"""The saga's timer: deadlines are rows, so a waiting saga holds no task, and a restart forgets none."""
+"""The saga's timer: deadlines are rows, so a waiting saga holds no task, and a restart forgets none.
+
+a deadline passes ─▶ claimed, by putting it off ─▶ judged again under the saga's lock ─▶ the saga hears of it
+"""
 
 import asyncio
+from collections.abc import Sequence
 
-from chassis import kafka, telemetry
-from chassis.database import Database, Sql, outages
+from chassis import telemetry
+from chassis.database import Database, Row, Sql, outages
+from chassis.work_queue import WorkQueue
 from services.order import handlers
 from services.order.settings import OrderSettings
 
-_DUE = Sql(
-    "SELECT sagas",
-    "SELECT order_id FROM sagas WHERE deadline_at <= clock_timestamp() ORDER BY deadline_at LIMIT 100",
+# Fewer than the pool has connections: many deadlines at once must not keep the customers waiting.
+CONCURRENCY_MAX = 4
+# Far more than an attempt takes. So long also rests a saga that could not be handled: nothing tells when it will be.
+CLAIM_SECONDS = 10.0
+
+# MATERIALIZED: in IN (…) the subquery might run for every row, and skip other locked rows each time.
+_CLAIM = Sql(
+    "UPDATE sagas",
+    """
+    WITH due AS MATERIALIZED (
+        SELECT order_id FROM sagas WHERE deadline_at <= clock_timestamp()
+        ORDER BY deadline_at LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE sagas s SET deadline_at = clock_timestamp() + make_interval(secs => :claim_seconds)
+    FROM due WHERE s.order_id = due.order_id
+    RETURNING s.order_id, s.deadline_at
+    """,
+)
+
+_FAILED = telemetry.meter.create_counter(
+    "shop.saga.deadlines_failed", description="Deadlines that a saga could not hear of; each is tried again later."
 )
 
 
 class Deadlines:
-    """Lets sagas hear that their deadline has passed; replicas may try the same one, its lock lets one judge it."""
+    """Lets sagas hear that their deadline has passed. Replicas share them row by row."""
 
     def __init__(self, database: Database, settings: OrderSettings, stopping: asyncio.Event) -> None:
-        self._database, self._settings, self._stopping = database, settings, stopping
+        self._database, self._settings = database, settings
+        queue = WorkQueue(
+            "deadlines",
+            self.claim,
+            self.pass_due,
+            stopping=stopping,
+            concurrency_max=CONCURRENCY_MAX,
+            poll_interval_seconds=settings.deadline_poll_seconds,
+        )
+        self.run = queue.run
 
-    async def run(self) -> None:
-        """Look for passed deadlines until the process is to stop."""
-        while not await kafka.wait(self._stopping, self._settings.deadline_poll_seconds):
-            with outages("deadlines wait"):
-                await self.pass_due()
-
-    async def pass_due(self) -> int:
-        """Pass every deadline that is due now; returns how many there were."""
+    async def claim(self, room: int, _settled: Sequence[None] = ()) -> Sequence[Row]:
+        """Take at most so many sagas whose deadline has passed; until the claim ends nobody else takes them."""
         async with self._database.single() as once:
             with telemetry.unrecorded():
-                due = await once.all(_DUE)
-        for row in due:
-            await self._database.unit_of_work(handlers.pass_deadline, row.order_id, self._settings)
-        return len(due)
+                return await once.all(_CLAIM, room=room, claim_seconds=CLAIM_SECONDS)
+
+    async def pass_due(self, row: Row) -> None:
+        """Let a claimed saga hear that its deadline has passed; if it cannot, it is claimed again when the claim ends.
+
+        Raises:
+            Exception: the saga cannot be handled, and waiting will not help; it is counted, and noted which one it is.
+        """
+        try:
+            with telemetry.about_order(row.order_id), outages("a deadline waits", order_id=row.order_id):
+                await self._database.unit_of_work(handlers.pass_deadline, row.order_id, row.deadline_at, self._settings)
+        except Exception as error:
+            # The queue logs whatever it is and goes on, but does not know which order it was about.
+            error.add_note(f"order {row.order_id}")
+            _FAILED.add(1, {"error": type(error).__name__})
+            raise

@@ -1,6 +1,7 @@
 """An order and its saga, loaded under one lock and saved by one statement."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from shop.money.v1.money_pb2 import Money
 
@@ -16,7 +17,6 @@ _LOAD = Sql(
     "SELECT sagas",
     """
     SELECT s.*, o.lines, o.status, o.total_minor, o.currency_code, o.version,
-           s.deadline_at <= clock_timestamp() AS deadline_passed,
            extract(epoch FROM clock_timestamp() - s.step_at) AS step_seconds,
            extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
     FROM sagas s JOIN orders o USING (order_id)
@@ -67,7 +67,7 @@ class Fulfilment:
     card_token: str
     timeline_position: int
     trace: TraceContext
-    deadline_passed: bool
+    deadline_at: datetime | None
     step_seconds: float
     age_seconds: float
     # The highest version heard of each participant's aggregate of this order.
@@ -105,7 +105,7 @@ def _from_row(row: Row) -> Fulfilment:
         card_token=row.card_token or "",
         timeline_position=row.timeline_position,
         trace=TraceContext(row.traceparent, row.tracestate),
-        deadline_passed=bool(row.deadline_passed),
+        deadline_at=row.deadline_at,
         step_seconds=float(row.step_seconds),
         age_seconds=float(row.age_seconds),
         heard={"inventory": row.inventory_sequence, "payment": row.payment_sequence},

@@ -6,6 +6,7 @@ Each runs in a transaction that its caller commits, and locks the order and its 
 import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 
 from opentelemetry.trace import get_current_span
@@ -103,9 +104,13 @@ async def place_order(transaction: Transaction, request: PlaceOrderRequest, sett
 
 
 async def _placed_before(transaction: Transaction, request: PlaceOrderRequest, fingerprint: bytes) -> Order:
+    # The new id was offered in vain; which one this is about is known once it is found.
+    telemetry.concerns("")
     row = await transaction.first(_FIND_REQUEST, customer_id=request.customer_id, request_id=request.request_id)
     if row is None or row.request_fingerprint != fingerprint:
         raise KeyReused("this key belongs to an earlier order with other content", field="request_id")
+    telemetry.concerns(row.order_id)
+    get_current_span().set_attribute(telemetry.ORDER_ID, row.order_id)
     order = model.order_message(row)
     # The same answer as the first time, whatever has become of the order since.
     order.ClearField("reason")
@@ -179,10 +184,19 @@ async def command_refused(
     await orchestrator.advance(transaction, order, CommandRefused(step), settings)
 
 
-async def pass_deadline(transaction: Transaction, order_id: str, settings: OrderSettings) -> None:
-    """Judge a deadline again under the lock, by the database's clock, and let the saga hear that it has passed."""
+async def pass_deadline(
+    transaction: Transaction, order_id: str, claimed_until: datetime, settings: OrderSettings
+) -> None:
+    """Judge a deadline again under the lock, and let the saga hear that it has passed.
+
+    Args:
+        claimed_until: where the claim has put the deadline; any other means that the saga has moved on, or that the
+            claim ended and is somebody else's now.
+    """
     order = await fulfilment.load(transaction, order_id)
-    if not order.deadline_passed:
+    for link in telemetry.link(order.trace):
+        get_current_span().add_link(link.context)
+    if order.deadline_at != claimed_until:
         return
     transaction.after_commit(partial(_DEADLINES.add, 1, {"step": order.saga.step}))
     with _resumed("saga deadline", order):

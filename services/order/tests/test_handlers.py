@@ -1,5 +1,6 @@
 """Handlers against a real PostgreSQL: what each leaves in the tables, and what it promises to send."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,13 +14,14 @@ from shop.payment.v1.payment_events_pb2 import PaymentCharged, PaymentDeclined, 
 from shop.payment.v1.payment_service_pb2 import ChargePaymentRequest
 from uuid_utils.compat import uuid7
 
-from chassis import dispatcher
+from chassis import dispatcher, telemetry
 from chassis.database import Database, Sql
 from chassis.errors import Invalid, KeyReused, NotFound, WrongState
 from chassis.messages import Envelope
 from chassis.telemetry import TraceContext
-from chassis.testing import Spans, attributes
+from chassis.testing import Spans, attributes, context, figure, is_child, linked
 from services.order import handlers, orders, timeline
+from services.order.__main__ import subscription
 from services.order.settings import OrderSettings
 
 TOTAL = Money(amount_minor=2400, currency_code="EUR")
@@ -86,14 +88,36 @@ class Shop:
 
     async def wait_out(self, order_id: str, seconds: float = 0.0) -> None:
         """Let the saga's deadline pass now, its step having begun so long ago."""
+        deadline_at = await self.let_pass(order_id, seconds)
+        await self.database.unit_of_work(handlers.pass_deadline, order_id, deadline_at, self.settings)
+
+    async def let_pass(self, order_id: str, seconds: float = 0.0) -> datetime:
+        """The deadline is now, and nobody has told the saga; returns the deadline."""
         sql = Sql(
             "UPDATE sagas",
             """UPDATE sagas SET deadline_at = clock_timestamp(),
-               step_at = clock_timestamp() - make_interval(secs => :seconds) WHERE order_id = :id""",
+               step_at = clock_timestamp() - make_interval(secs => :seconds) WHERE order_id = :id
+               RETURNING deadline_at""",
         )
         async with self.database.single() as once:
-            await once.run(sql, id=order_id, seconds=seconds)
-        await self.database.unit_of_work(handlers.pass_deadline, order_id, self.settings)
+            row = await once.first(sql, id=order_id, seconds=seconds)
+        assert row is not None
+        return row.deadline_at
+
+    async def deliver(self, order_id: str) -> None:
+        """The dispatcher's part: every command was accepted, and is forgotten."""
+        sql = Sql("DELETE command_outbox", "DELETE FROM command_outbox WHERE saga_id = :id")
+        async with self.database.single() as once:
+            await once.run(sql, id=order_id)
+
+    async def due(self, order_id: str) -> set[str]:
+        """The commands that the dispatcher would take now."""
+        sql = Sql(
+            "SELECT command_outbox",
+            "SELECT step FROM command_outbox WHERE saga_id = :id AND next_attempt_at <= clock_timestamp()",
+        )
+        async with self.database.single() as once:
+            return {row.step for row in await once.all(sql, id=order_id)}
 
 
 @pytest.fixture
@@ -121,6 +145,16 @@ async def test_the_same_request_gets_the_same_answer_whatever_became_of_the_orde
     await shop.hear(ReservationRefused(order_id=first.order_id, reason=ReservationRefused.OUT_OF_STOCK))
     assert await shop.place(request_id=request_id) == first
     assert (await shop.order(first.order_id)).status == Order.REJECTED
+
+
+async def test_a_repeated_request_is_traced_under_the_id_of_its_order(shop: Shop, spans: Spans) -> None:
+    """The id that was made up for it names no order; only the statement that offered it has it."""
+    request_id = str(uuid7())
+    order_id = (await shop.place(request_id=request_id)).order_id
+    spans.clear()
+    await shop.place(request_id=request_id)
+    assert attributes(spans.one("place_order"))[telemetry.ORDER_ID] == order_id
+    assert telemetry.ORDER_ID not in attributes(spans.one("SELECT orders"))
 
 
 async def test_the_same_key_with_other_content_is_refused(shop: Shop) -> None:
@@ -188,8 +222,10 @@ async def test_starting_a_compensation_withdraws_the_forward_commands(shop: Shop
 
 async def test_a_deadline_that_moved_on_is_not_passed(shop: Shop) -> None:
     """The timer judges again under the lock: what was due when it looked may not be any more."""
-    order_id = await shop.reserved()
-    await shop.database.unit_of_work(handlers.pass_deadline, order_id, shop.settings)
+    order_id = (await shop.place()).order_id
+    deadline_at = await shop.let_pass(order_id)
+    await shop.hear(StockReserved(order_id=order_id, total=TOTAL))
+    await shop.database.unit_of_work(handlers.pass_deadline, order_id, deadline_at, shop.settings)
     assert await shop.step(order_id) == "CHARGING_PAYMENT"
 
 
@@ -197,9 +233,11 @@ async def test_a_compensation_is_sent_again_and_at_last_parked(shop: Shop) -> No
     """Past park_after the saga waits for an operator, without a deadline, and says since when."""
     order_id = await shop.reserved()
     await shop.wait_out(order_id)
+    await shop.deliver(order_id)
     await shop.wait_out(order_id, 20)
     row = (await shop.rows("sagas", order_id))[0]
     assert (row.step, row.attempt, row.parked_at) == ("REFUNDING_PAYMENT", 2, None)
+    assert await shop.due(order_id) == {"refund_payment"}
     await shop.wait_out(order_id, shop.settings.park_after_seconds)
     row = (await shop.rows("sagas", order_id))[0]
     assert row.parked_at is not None
@@ -207,13 +245,18 @@ async def test_a_compensation_is_sent_again_and_at_last_parked(shop: Shop) -> No
 
 
 async def test_retrying_a_parked_saga_sends_its_command_again(shop: Shop) -> None:
-    """An operator's retry clears the parking and gives out the command under its id."""
+    """An operator's retry clears the parking and gives out the command under its id, though it was accepted before."""
     order_id = await shop.reserved()
     await shop.wait_out(order_id)
+    (refund,) = await shop.rows("command_outbox", order_id)
+    await shop.deliver(order_id)
     await shop.wait_out(order_id, shop.settings.park_after_seconds)
+    assert await shop.due(order_id) == set()
     saga = await shop.database.unit_of_work(handlers.retry_saga, order_id, shop.settings)
     assert not saga.HasField("park_time")
     assert saga.HasField("deadline")
+    assert await shop.due(order_id) == {"refund_payment"}
+    assert [row.id for row in await shop.rows("command_outbox", order_id)] == [refund.id]
     with pytest.raises(WrongState):
         await shop.database.unit_of_work(handlers.retry_saga, order_id, shop.settings)
 
@@ -330,3 +373,76 @@ async def test_a_gap_and_a_late_version_are_noted_and_applied(shop: Shop, spans:
     assert (await shop.order(order_id)).status == Order.CONFIRMED
     async with shop.database.single() as once:
         assert len(await timeline.get_order_timeline(once, order_id)) == 5
+
+
+async def test_an_event_that_came_late_is_counted_and_noted_on_its_span(shop: Shop, spans: Spans) -> None:
+    """Nobody waited for it, so nothing else would tell that it came; what was awaited is not mentioned."""
+    before = figure("shop.saga.unawaited") or 0.0
+    late = figure("shop.saga.unawaited", step="REJECTED", event="StockReserved") or 0.0
+    order_id = (await shop.place()).order_id
+    await shop.hear(ReservationRefused(order_id=order_id, reason=ReservationRefused.OUT_OF_STOCK))
+    await shop.hear(StockReserved(order_id=order_id, total=TOTAL), sequence=2)
+    assert [attributes(span).get("shop.saga.awaited") for span in spans.named("advance_saga")] == [None, False]
+    assert figure("shop.saga.unawaited", step="REJECTED", event="StockReserved") == late + 1
+    assert figure("shop.saga.unawaited") == before + 1
+
+
+async def deadline(shop: Shop) -> str:
+    order_id = (await shop.place()).order_id
+    await shop.wait_out(order_id)
+    return order_id
+
+
+async def cancel(shop: Shop) -> str:
+    order_id = (await shop.place()).order_id
+    await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    return order_id
+
+
+async def cancel_confirmed(shop: Shop) -> str:
+    order_id = await shop.confirmed()
+    await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    return order_id
+
+
+async def retry(shop: Shop) -> str:
+    order_id = (await shop.place()).order_id
+    refused = dispatcher.CommandRefused(order_id, "reserve_stock", "INVALID_ARGUMENT")
+    await shop.database.unit_of_work(handlers.command_refused, refused, shop.settings)
+    refused = dispatcher.CommandRefused(order_id, "release_stock", "INVALID_ARGUMENT")
+    await shop.database.unit_of_work(handlers.command_refused, refused, shop.settings)
+    await shop.database.unit_of_work(handlers.retry_saga, order_id, shop.settings)
+    return order_id
+
+
+@pytest.mark.parametrize(
+    ("happens", "cause", "step"),
+    [
+        (deadline, "pass_deadline", "saga deadline"),
+        (cancel, "cancel_order", "saga cancel"),
+        (cancel_confirmed, "cancel_order", "cancel confirmed order"),
+        (retry, "retry_saga", "saga retry"),
+    ],
+)
+async def test_what_is_begun_from_outside_belongs_to_the_orders_trace_and_links_to_its_cause(
+    shop: Shop, spans: Spans, happens: Callable[[Shop], Awaitable[str]], cause: str, step: str
+) -> None:
+    """A timer, a customer and an operator have traces of their own; what they begin is found in the order's."""
+    order_id = await happens(shop)
+    begun = spans.one(step)
+    assert is_child(begun, spans.one("place_order"))
+    assert linked(begun) == {context(spans.one(cause)).span_id}
+    assert attributes(begun)[telemetry.ORDER_ID] == order_id
+
+
+def test_every_event_of_the_participants_is_handled_or_ignored_on_purpose(settings: OrderSettings) -> None:
+    """An event that inventory or payment publishes and this table forgets would be poison."""
+    heard = subscription(settings)
+    published = {
+        "inventory.events": StockReserved.DESCRIPTOR.file,
+        "payment.events": PaymentCharged.DESCRIPTOR.file,
+    }
+    assert set(heard.topics) == published.keys()
+    assert {event.DESCRIPTOR.full_name for event in (*heard.handlers, *heard.ignored)} == {
+        event.full_name for file in published.values() for event in file.message_types_by_name.values()
+    }

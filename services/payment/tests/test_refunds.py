@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
+from shop.order.v1.order_events_pb2 import OrderPlaced
 from shop.payment.v1.payment_pb2 import Payment
 
 from chassis.database import Database
+from services.payment.__main__ import REFUNDS
 from services.payment.card_network import CardNetwork
 from services.payment.settlement import Answer
 from services.payment.tests.driver import PRICE, Driver
@@ -141,3 +143,10 @@ async def test_a_refund_survives_the_network(
     await driver.settle(order_id)
     assert (await driver.get(order_id)).state == Payment.REFUNDED
     assert await own_network.kept(payment.payment_id) == 0
+
+
+def test_every_event_of_an_order_is_handled_or_ignored_on_purpose() -> None:
+    """An event that order publishes and this table forgets would be poison."""
+    assert REFUNDS.topics == ("order.events",)
+    handled = {event.DESCRIPTOR.full_name for event in (*REFUNDS.handlers, *REFUNDS.ignored)}
+    assert handled == {event.full_name for event in OrderPlaced.DESCRIPTOR.file.message_types_by_name.values()}
