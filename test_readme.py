@@ -3,9 +3,12 @@
 import importlib
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from chassis.version import VERSION
 
 ROOT = Path(__file__).parent
 README = (ROOT / "README.md").read_text()
@@ -47,3 +50,9 @@ def test_every_make_target_exists(target: str) -> None:
     """A reader who types a command is not told that there is no rule for it."""
     done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603, S607
     assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    """What traces and the OpenAPI document name is what is released."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +38,7 @@ from uuid_utils.compat import uuid7
 from chassis import errors
 from chassis.otlp import SpanExporter
 from chassis.settings import ProcessSettings
+from chassis.version import VERSION
 
 tracer = trace.get_tracer("shop")
 meter = metrics.get_meter("shop")
@@ -76,7 +76,7 @@ def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None
         {
             "service.name": service_name,
             "service.namespace": "shop",
-            "service.version": _version(),
+            "service.version": VERSION,
             "service.instance.id": str(uuid7()),
         }
     )
@@ -104,13 +104,6 @@ def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None
         meter_provider.shutdown()
 
     return shutdown
-
-
-def _version() -> str:
-    try:
-        return version("shop")
-    except PackageNotFoundError:
-        return "0.1.0"
 
 
 class CommittedSpans(SpanProcessor):

@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from gateway import codec, problems
 from gateway.exchange import Headers, require_json
+from gateway.paths import unescaped
 from gateway.problems import Header, Problem, Violation, refusal
 from gateway.rules import Rule, field_at, json_path
 from gateway.scalars import Wrong, reading
@@ -57,7 +58,8 @@ class Binder:
         request = rule.rpc.input_type
         self._rule = rule
         self._path = [
-            _UrlField(field_at(request, path), path, json_path(request, path)) for path in rule.path.variables
+            (_UrlField(field_at(request, path), path, json_path(request, path)), path in rule.path.spanning)
+            for path in rule.path.variables
         ]
         self._query: dict[str, _UrlField] = {}
         for path, leaf in rule.query.items():
@@ -70,7 +72,7 @@ class Binder:
         self._body_path = "" if rule.body == "*" else json_path(request, rule.body)
         self._resumes = rule.rpc.server_streaming and AFTER_POSITION_FIELD in request.fields_by_name
 
-    def bind(self, headers: Headers, path_values: tuple[str, ...], query: bytes, body: bytes) -> Bound:
+    def bind(self, headers: Headers, path_values: tuple[bytes, ...], query: bytes, body: bytes) -> Bound:
         """The request message.
 
         Raises:
@@ -81,8 +83,7 @@ class Binder:
         if body and self._rule.body:
             require_json(headers)
             self._read_body(_parsed(body), bound.message, self._body_path, found)
-        for url_field, value in zip(self._path, path_values, strict=True):
-            url_field.read_once(value, bound.message, found)
+        self._bind_path(path_values, bound.message, found)
         if query:
             self._bind_query(query, bound.message, found)
         if self._rule.rest.idempotency_key_field:
@@ -94,6 +95,15 @@ class Binder:
             problem.headers = tuple(bound.headers)
             raise problem
         return bound
+
+    def _bind_path(self, values: tuple[bytes, ...], message: Message, found: list[Violation]) -> None:
+        for (url_field, spans_segments), raw in zip(self._path, values, strict=True):
+            try:
+                text = unescaped(raw, spans_segments=spans_segments)
+            except ValueError:
+                found.append(Violation(url_field.shown, "must be percent-encoded UTF-8", "path.malformed"))
+            else:
+                url_field.read_once(text, message, found)
 
     def _bind_query(self, query: bytes, message: Message, found: list[Violation]) -> None:
         try:
@@ -178,7 +188,7 @@ class _UrlField:
     def __init__(self, leaf: FieldDescriptor, path: str, shown: str) -> None:
         *self._parents, self._name = path.split(".")
         self.shown, self.is_repeated = shown, leaf.is_repeated
-        self._read_part = codec.reader(leaf.message_type) if leaf.message_type is not None else None
+        self._read_part = codec.reader(leaf.message_type, in_url=True) if leaf.message_type is not None else None
         self._convert = reading(leaf, in_url=True) if leaf.message_type is None else None
 
     def read(self, text: str, message: Any, found: list[Violation]) -> None:

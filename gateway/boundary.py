@@ -6,6 +6,7 @@ TrustBoundary (takes the caller's context off) ─▶ FastAPI's telemetry (opens
 import re
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -19,6 +20,8 @@ from gateway.problems import Header, Problem, refusal
 _FROM_CALLERS: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
 _CALLER: Final = "shop.caller"
 _NOSNIFF: Final[Header] = (b"x-content-type-options", b"nosniff")
+# RFC 3986, 3.3: what needs no escape in a path, beside letters, digits and what `quote` leaves anyway.
+_PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
 _VALUE: Final = re.compile(r"=[^&]*")
 
 _propagator = TraceContextTextMapPropagator()
@@ -42,15 +45,15 @@ class TrustBoundary:
             return
         headers: list[Header] = scope["headers"]
         ours = [header for header in headers if header[0] not in _FROM_CALLERS]
-        inside: dict[str, Any] = {**scope, "headers": ours}
+        # ASGI leaves it to the server whether the path is also there as it travelled; routes are matched by that.
+        raw_path: bytes = scope.get("raw_path") or quote(scope["path"], safe=_PATH_CHARACTERS).encode()
+        inside: dict[str, Any] = {**scope, "headers": ours, "raw_path": raw_path}
         if len(ours) != len(headers):
             inside[_CALLER] = {
                 name.decode(): value.decode("latin-1") for name, value in headers if name in _FROM_CALLERS
             }
 
-        size = (
-            len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers)
-        )
+        size = len(raw_path) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers)
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":

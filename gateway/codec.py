@@ -1,8 +1,9 @@
 """Protobuf JSON: strict on the way in, complete on the way out.
 
 Each message type is compiled once into a table of its fields; a request or an answer is then one walk over it.
-This is the proto3 JSON mapping, with three choices of its own: an enum is taken by name only; a field without presence
-is always written; and `…_UNSPECIFIED` is not written where the field can be absent, which says the same.
+This is the proto3 JSON mapping, with three choices of its own: an enum is taken by name only, `NullValue` too; a field
+without presence is always written; and `…_UNSPECIFIED` is not written where the field can be absent, which says the
+same.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any, Final
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.problems import Violation
@@ -20,6 +22,7 @@ from gateway.scalars import Convert, Wrong, is_unspecified, reading, writing
 
 # A request that is wrong everywhere need not be told of all of it.
 VIOLATIONS_MAX: Final = 50
+_WRAPPERS: Final = "google/protobuf/wrappers.proto"
 
 Read = Callable[[Any, Any, str, list[Violation]], None]
 
@@ -59,8 +62,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         names = [name for name, _ in pairs]
-        raise Duplicate(next(name for name in names if names.count(name) > 1))
+        raise Duplicate(_legible(next(name for name in names if names.count(name) > 1)))
     return value
+
+
+def _legible(name: str) -> str:
+    """A name as an answer can repeat it: UTF-8 has no half of a surrogate pair, so its escape is shown."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _no_constant(name: str) -> Any:
@@ -73,14 +81,20 @@ _encoder: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @cache
-def reader(descriptor: Descriptor) -> Read:
+def reader(descriptor: Descriptor, *, in_url: bool = False) -> Read:
     """What fills messages of this type from JSON values, and notes everything that is wrong with them.
 
     The reader takes the value, the message, the value's own path (empty at the top) and the list to note into.
+
+    Args:
+        descriptor: the message type.
+        in_url: the values are texts from a query; only a well-known type can be read from one.
     """
+    if descriptor.file.name == _WRAPPERS:
+        return _wrapper_reader(reading(descriptor.fields_by_name["value"], in_url=in_url))
     if is_well_known(descriptor):
         return _read_well_known
-    fields: dict[str, tuple[str, Read]] = {}
+    fields: dict[str, tuple[str, Read, bool]] = {}
 
     def read(value: Any, message: Any, path: str, found: list[Violation]) -> None:
         if type(value) is not dict:
@@ -89,16 +103,16 @@ def reader(descriptor: Descriptor) -> Read:
         if not fields:
             # At first use, because a message type may contain itself.
             for each in descriptor.fields:
-                fields[each.name] = fields[each.json_name] = (_slot(each), field_reader(each))
+                fields[each.name] = fields[each.json_name] = (_slot(each), field_reader(each), _takes_null(each))
         taken: set[str] = set()
         for name, item in value.items():
             if len(found) >= VIOLATIONS_MAX:
                 return
             where = f"{path}.{name}" if path else name
-            slot, read_field = fields.get(name, ("", None))
+            slot, read_field, takes_null = fields.get(name, ("", None, False))
             if read_field is None:
-                found.append(Violation(where, f"is not a field of {descriptor.name}", "json.unknown_field"))
-            elif item is None:
+                found.append(Violation(_legible(where), f"is not a field of {descriptor.name}", "json.unknown_field"))
+            elif item is None and not takes_null:
                 continue
             elif slot in taken:
                 found.append(Violation(where, "is given twice, or beside a field that excludes it", "json.duplicate"))
@@ -107,6 +121,11 @@ def reader(descriptor: Descriptor) -> Read:
                 read_field(item, message, where, found)
 
     return read
+
+
+def _takes_null(field: FieldDescriptor) -> bool:
+    """Whether null is a value of the field; for any other it is the same as leaving the field out."""
+    return field.message_type is Value.DESCRIPTOR and not field.is_repeated
 
 
 def _slot(field: FieldDescriptor) -> str:
@@ -193,10 +212,25 @@ def _map_reader(name: str, entry: Descriptor) -> Read:
     return read
 
 
+def _wrapper_reader(convert: Convert) -> Read:
+    """A wrapper, such as BoolValue, is written as the one value inside it."""
+
+    def read(value: Any, message: Any, path: str, found: list[Violation]) -> None:
+        try:
+            message.value = convert(value)
+        except Wrong as wrong:
+            found.append(Violation(path, wrong.must_be, wrong.rule))
+            return
+        # Zero is not written, and would leave no trace of the wrapper.
+        message.SetInParent()
+
+    return read
+
+
 def _read_well_known(value: Any, message: Message, path: str, found: list[Violation]) -> None:
     try:
         json_format.ParseDict(value, message)
-    except (json_format.Error, ValueError, TypeError, AttributeError, KeyError):
+    except (json_format.Error, ValueError, TypeError, AttributeError, KeyError, OverflowError):
         # Its messages tell of Python; which of these it raises depends on the type.
         found.append(Violation(path, f"must be a {message.DESCRIPTOR.name} as proto3 JSON writes it", "json.type"))
 

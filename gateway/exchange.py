@@ -17,6 +17,8 @@ _JSON_ANSWER: Final[Header] = (b"content-type", b"application/json")
 _PROBLEM_ANSWER: Final[Header] = (b"content-type", problems.MEDIA_TYPE.encode())
 # An order changes while nobody looks; nothing between us and the client may answer for us.
 _NOT_STORED: Final[Header] = (b"cache-control", b"no-store")
+# Nobody wants the rest of a body that is refused unread.
+_CLOSE: Final[Header] = (b"connection", b"close")
 
 
 class ClientGone(Exception):
@@ -42,15 +44,22 @@ class Headers:
     """The request's headers, each with its first value; a second one is remembered as a fault of the caller."""
 
     def __init__(self, scope: Scope) -> None:
+        self._all: list[Header] = scope["headers"]
         self._first: dict[bytes, bytes] = {}
         self.repeated: set[bytes] = set()
-        for name, value in scope["headers"]:
+        for name, value in self._all:
             if self._first.setdefault(name, value) is not value:
                 self.repeated.add(name)
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a header, by its lower-case name."""
         return self._first.get(name)
+
+    def joined(self, name: bytes) -> bytes | None:
+        """The value of a header that is a list, which may stand on several lines (RFC 9110, 5.3)."""
+        if name not in self.repeated:
+            return self.get(name)
+        return b", ".join(value for each, value in self._all if each == name)
 
 
 async def read_body(headers: Headers, receive: Receive, bytes_max: int, seconds_max: float) -> bytes:
@@ -67,9 +76,8 @@ async def read_body(headers: Headers, receive: Receive, bytes_max: int, seconds_
         async with asyncio.timeout(seconds_max):
             return await _received(receive, bytes_max)
     except TimeoutError:
-        raise refusal(
-            HTTPStatus.REQUEST_TIMEOUT, "BODY_TOO_SLOW", f"The body did not arrive within {seconds_max:g} seconds."
-        ) from None
+        detail = f"The body did not arrive within {seconds_max:g} seconds."
+        raise refusal(HTTPStatus.REQUEST_TIMEOUT, "BODY_TOO_SLOW", detail, _CLOSE) from None
 
 
 async def _received(receive: Receive, bytes_max: int) -> bytes:
@@ -86,9 +94,8 @@ async def _received(receive: Receive, bytes_max: int) -> bytes:
 
 
 def _too_large(bytes_max: int) -> Problem:
-    return refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BODY_TOO_LARGE", f"A request body has at most {bytes_max} bytes."
-    )
+    detail = f"A request body has at most {bytes_max} bytes."
+    return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BODY_TOO_LARGE", detail, _CLOSE)
 
 
 def require_json(headers: Headers) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from chassis.version import VERSION
 from gateway import problem_schemas
 from gateway.binding import AFTER_POSITION_FIELD, IDEMPOTENCY_KEY, LAST_EVENT_ID
 from gateway.rules import Rule, field_at, json_path
@@ -32,7 +32,7 @@ def document(rules: Iterable[Rule], comments: Mapping[str, str]) -> dict[str, An
         )
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Shop", "version": _version(), "description": _ABOUT},
+        "info": {"title": "Shop", "version": VERSION, "description": _ABOUT},
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
         "paths": paths | _probes(),
@@ -45,13 +45,6 @@ def document(rules: Iterable[Rule], comments: Mapping[str, str]) -> dict[str, An
             "responses": problem_schemas.components(),
         },
     }
-
-
-def _version() -> str:
-    try:
-        return version("shop")
-    except PackageNotFoundError:
-        return "0"
 
 
 def _operation_id(rule: Rule, taken: set[str]) -> str:

@@ -20,24 +20,30 @@ TYPE_PREFIX = "urn:shop:problem:"
 
 Header = tuple[bytes, bytes]
 
-HTTP_STATUS: dict[grpc.StatusCode, HTTPStatus] = {
+# Not of RFC 9110, but what `google.rpc.Code` says of CANCELLED.
+CLIENT_CLOSED_REQUEST = 499
+
+HTTP_STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
     grpc.StatusCode.OUT_OF_RANGE: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
     grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
     grpc.StatusCode.ALREADY_EXISTS: HTTPStatus.CONFLICT,
     grpc.StatusCode.ABORTED: HTTPStatus.CONFLICT,
     grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.CONFLICT,
     grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    grpc.StatusCode.CANCELLED: CLIENT_CLOSED_REQUEST,
     grpc.StatusCode.UNIMPLEMENTED: HTTPStatus.NOT_IMPLEMENTED,
     grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
     # Everything else is a fault of the shop, not of the caller: 500.
 }
 # HTTP tells apart what gRPC has one code for.
-HTTP_STATUS_OF_REASON: dict[str, HTTPStatus] = {"IDEMPOTENCY_KEY_REUSED": HTTPStatus.UNPROCESSABLE_ENTITY}
+HTTP_STATUS_OF_REASON: dict[str, int] = {"IDEMPOTENCY_KEY_REUSED": HTTPStatus.UNPROCESSABLE_ENTITY}
 
 # Said instead of a message that was not written for the caller.
-_DETAILS: dict[HTTPStatus, str] = {
+_DETAILS: dict[int, str] = {
     HTTPStatus.SERVICE_UNAVAILABLE: "A service does not answer. Nothing may have been done; try again.",
     HTTPStatus.GATEWAY_TIMEOUT: "A service did not answer in time. Whether the request was carried out is unknown.",
     HTTPStatus.TOO_MANY_REQUESTS: "The shop takes no more requests at the moment; try again later.",
@@ -61,7 +67,7 @@ class Violation:
 class Problem(Exception):
     """An answer that is an error; `reason` names its kind for programs, `detail` says it to a person."""
 
-    status: HTTPStatus
+    status: int
     code: str
     reason: str
     detail: str
@@ -72,7 +78,7 @@ class Problem(Exception):
         """The problem document, with the id of the current trace."""
         document: dict[str, Any] = {
             "type": TYPE_PREFIX + self.reason.lower().replace("_", "-") if self.reason else "about:blank",
-            "title": self.reason.replace("_", " ").capitalize() if self.reason else self.status.phrase,
+            "title": self.reason.replace("_", " ").capitalize() if self.reason else phrase(self.status),
             "status": int(self.status),
             "detail": self.detail,
             "code": self.code,
@@ -92,6 +98,11 @@ class Problem(Exception):
     def body(self) -> bytes:
         """The problem document as JSON."""
         return json.dumps(self.document(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def phrase(status: int) -> str:
+    """What a status is called."""
+    return "Client Closed Request" if status == CLIENT_CLOSED_REQUEST else HTTPStatus(status).phrase
 
 
 def refusal(status: HTTPStatus, reason: str, detail: str, *headers: Header, code: str = "INVALID_ARGUMENT") -> Problem:
@@ -142,11 +153,11 @@ def of_rpc_error(error: grpc.aio.AioRpcError, caller_name: Callable[[str], str])
     if violations:
         detail = invalid(violations).detail
     elif meant_for_callers:
-        detail = error.details() or status.phrase
+        detail = error.details() or phrase(status)
     else:
-        detail = _DETAILS.get(status, status.phrase)
+        detail = _DETAILS.get(status) or phrase(status)
     headers: tuple[Header, ...] = ()
-    if status is HTTPStatus.SERVICE_UNAVAILABLE or retry is not None:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE or retry is not None:
         headers = ((b"retry-after", str(_RETRY_AFTER_SECONDS if retry is None else retry).encode()),)
     return Problem(status, code.name, reason, detail, violations, headers)
 

@@ -24,7 +24,7 @@ from gateway.rules import Rule
 from gateway.settings import GatewaySettings
 
 ORDER_ID_FIELD: Final = "order_id"
-# Where a route leaves the values of its path's variables, in the template's order.
+# Where a route leaves the values of its path's variables, as they travelled, in the template's order.
 PATH_VALUES: Final = "shop.path_values"
 
 _PLACE: Final = re.compile(r"\{([a-z0-9_.]+)\}")
@@ -37,16 +37,18 @@ class Resource(BaseRoute):
         # `path_format` is what FastAPI's telemetry takes as `http.route`.
         self.path = self.path_format = rules[0].path.shown
         self.pattern = rules[0].path.pattern
+        self.has_verb = rules[0].path.has_verb
         self._endpoints = dict(endpoints)
         if "GET" in endpoints and not any(rule.rpc.server_streaming for rule in rules):
-            self._endpoints["HEAD"] = endpoints["GET"]
+            self._endpoints.setdefault("HEAD", endpoints["GET"])
         self.allow = ", ".join(sorted(self._endpoints))
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        found = self.pattern.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        found = self.pattern.fullmatch(scope["raw_path"]) if scope["type"] == "http" else None
         if found is None:
             return Match.NONE, {}
-        known = scope["method"] in self._endpoints
+        # `/v1/orders/x:cancel` is for the verb alone: not for a GET of an order that happens to be called so.
+        known = self.has_verb or scope["method"] in self._endpoints
         return Match.FULL if known else Match.PARTIAL, {PATH_VALUES: found.groups()}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,12 +71,12 @@ def method_not_allowed(method: str, path: str, allow: str) -> Problem:
 
 
 def resources(rules: Iterable[Rule], endpoint: Callable[[Rule], ASGIApp]) -> list[Resource]:
-    """One route for each path, those with fewer variables first, so that a fixed segment wins over a variable."""
-    by_path: dict[str, list[Rule]] = {}
+    """One route for each path; a fixed segment wins over a variable, and a verb over a variable that ends like it."""
+    by_path: dict[bytes, list[Rule]] = {}
     for rule in rules:
         by_path.setdefault(rule.path.pattern.pattern, []).append(rule)
     found = [Resource(same, {rule.verb: endpoint(rule) for rule in same}) for same in by_path.values()]
-    return sorted(found, key=lambda resource: resource.pattern.groups)
+    return sorted(found, key=lambda resource: (resource.pattern.groups, not resource.has_verb))
 
 
 class UnaryEndpoint:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, Final
 
 from google.api import annotations_pb2, http_pb2
@@ -15,59 +16,15 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from shop.rest.v1 import rest_pb2
 
+from gateway.paths import AnnotationError, PathTemplate
+
 _VERBS: Final = {"get": "GET", "put": "PUT", "post": "POST", "delete": "DELETE", "patch": "PATCH"}
-_VARIABLE: Final = re.compile(r"\{([a-z0-9_.]+)(?:=([^{}]+))?\}")
-# A colon ends the last segment: behind it stands the verb, as in /v1/orders/{order_id}:cancel.
-_SEGMENT: Final = "[^/:]+"
-
-
-class AnnotationError(ValueError):
-    """An RPC's HTTP annotation cannot be served as it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class PathTemplate:
-    """A path of the annotation's grammar: how it is matched, and which fields it fills, by their dotted path."""
-
-    text: str
-    pattern: re.Pattern[str]
-    variables: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> "PathTemplate":
-        """Compile the template.
-
-        Raises:
-            AnnotationError: not a template.
-        """
-        pattern, variables, end = "", list[str](), 0
-        for found in _VARIABLE.finditer(text):
-            pattern += _literal(text, text[end : found.start()])
-            variables.append(found[1])
-            pattern += f"({_segments(text, found[2] or '*')})"
-            end = found.end()
-        pattern += _literal(text, text[end:])
-        if not text.startswith("/") or len(set(variables)) != len(variables):
-            raise AnnotationError(f"{text}: not a path template")
-        return cls(text, re.compile(pattern), tuple(variables))
-
-    @property
-    def shown(self) -> str:
-        """The path as OpenAPI and spans name it: variables without their patterns."""
-        return _VARIABLE.sub(lambda found: f"{{{found[1]}}}", self.text)
-
-
-def _literal(template: str, text: str) -> str:
-    if re.search(r"[{}*?#]", text):
-        raise AnnotationError(f"{template}: not a path template")
-    return re.escape(text)
-
-
-def _segments(template: str, text: str) -> str:
-    parts = text.split("/")
-    if "**" in parts[:-1]:
-        raise AnnotationError(f"{template}: ** stands last")
-    return "/".join({"*": _SEGMENT, "**": ".*"}.get(part) or _literal(template, part) for part in parts)
+# Verbs that `custom` may add: those that OpenAPI has a place for.
+_CUSTOM_VERBS: Final = ("HEAD", "OPTIONS", "TRACE")
+# 204 and 205 forbid the body that every answer has; the others speak of parts, proxies and WebDAV.
+_SUCCESS_STATUSES: Final = (0, HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED)
+# Well-known types that have no form of one piece of text.
+_NOT_IN_A_QUERY: Final = frozenset(f"google.protobuf.{name}" for name in ("Any", "Empty", "ListValue", "Struct"))
 
 
 @dataclass(frozen=True)
@@ -114,7 +71,7 @@ def rules(services: Iterable[ServiceDescriptor]) -> list[Rule]:
         AnnotationError: a rule names what the request does not have, or two rules are for the same call.
     """
     found = [rule for service in services for rpc in service.methods for rule in _rules(rpc)]
-    seen: dict[tuple[str, str], Rule] = {}
+    seen: dict[tuple[str, bytes], Rule] = {}
     for rule in found:
         other = seen.setdefault((rule.verb, rule.path.pattern.pattern), rule)
         if other is not rule:
@@ -139,6 +96,8 @@ def _rule(rpc: MethodDescriptor, http: http_pb2.HttpRule, rest: rest_pb2.Rest) -
     kind = http.WhichOneof("pattern")
     if kind == "custom":
         verb, path = http.custom.kind.upper(), http.custom.path
+        if verb not in _CUSTOM_VERBS:
+            raise AnnotationError(f"{verb} is no verb the gateway can serve")
     elif kind is not None:
         verb, path = _VERBS[kind], getattr(http, kind)
     else:
@@ -147,7 +106,8 @@ def _rule(rpc: MethodDescriptor, http: http_pb2.HttpRule, rest: rest_pb2.Rest) -
 
 
 def _checked(rule: Rule) -> Rule:
-    request, response = rule.rpc.input_type, rule.rpc.output_type
+    """The rule, if all of it can be served: what would fail or be passed over at a call is refused here."""
+    request = rule.rpc.input_type
     if rule.rpc.client_streaming:
         raise AnnotationError("the gateway has no route for a stream of requests")
     for path in rule.path.variables:
@@ -155,15 +115,56 @@ def _checked(rule: Rule) -> Rule:
         if field.is_repeated or field.message_type is not None:
             raise AnnotationError(f"{path} cannot stand in a path")
     if rule.body not in ("", "*"):
-        field_at(request, rule.body)
-    if rule.response_body:
-        field_at(response, rule.response_body)
-    if rule.rest.idempotency_key_field:
-        field_at(request, rule.rest.idempotency_key_field)
-    for path in (*PathTemplate.parse(rule.rest.location or "/").variables, rule.rest.trace_id_field):
-        if path:
-            field_at(response, path)
+        _own_field(request, rule.body)
+    if (key := rule.rest.idempotency_key_field) and not _is_string(_own_field(request, key)):
+        raise AnnotationError(f"{key} cannot take a key: it is not a string")
+    if rule.rest.success_status not in _SUCCESS_STATUSES:
+        raise AnnotationError(f"success_status is 200, 201 or 202, not {rule.rest.success_status}")
+    if rule.rpc.server_streaming:
+        _check_stream(rule)
+    else:
+        _check_answer(rule)
     return rule
+
+
+def _check_stream(rule: Rule) -> None:
+    """A stream's answer begins before any message is there to take a header or a field from."""
+    for option, value in (
+        ("response_body", rule.response_body),
+        ("success_status", rule.success_status != HTTPStatus.OK),
+        ("location", rule.rest.location),
+        ("trace_id_field", rule.rest.trace_id_field),
+    ):
+        if value:
+            raise AnnotationError(f"a stream of responses has no {option}")
+
+
+def _check_answer(rule: Rule) -> None:
+    response, rest = rule.rpc.output_type, rule.rest
+    if rule.response_body:
+        whole = _own_field(response, rule.response_body)
+        if whole.is_repeated or whole.message_type is None:
+            raise AnnotationError(f"{rule.response_body} cannot be the whole answer: it is not one message")
+    location = PathTemplate.parse(rest.location or "/")
+    if location.text != location.shown:
+        raise AnnotationError(f"{rest.location}: a location has no patterns")
+    for path in location.variables:
+        field = field_at(response, path)
+        if field.is_repeated or field.message_type is not None:
+            raise AnnotationError(f"{path} cannot stand in a location")
+    if rest.trace_id_field and not _is_string(field_at(response, rest.trace_id_field)):
+        raise AnnotationError(f"{rest.trace_id_field} cannot hold a trace id: it is not a string")
+
+
+def _is_string(field: FieldDescriptor) -> bool:
+    return field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+
+
+def _own_field(message_type: Descriptor, name: str) -> FieldDescriptor:
+    """The message's own field, as opposed to one of a message within it."""
+    if "." in name:
+        raise AnnotationError(f"{name} is not a field of {message_type.full_name} itself")
+    return field_at(message_type, name)
 
 
 def field_at(message_type: Descriptor, path: str) -> FieldDescriptor:
@@ -206,6 +207,8 @@ def _leaves(
     """The fields a query can set: scalars, lists of scalars, and those of messages within."""
     for field in message_type.fields:
         inner = field.message_type
+        if inner is not None and inner.full_name in _NOT_IN_A_QUERY:
+            continue
         if inner is None or inner.full_name.startswith("google.protobuf."):
             yield prefix + field.name, field
         elif not field.is_repeated and inner.full_name not in above:

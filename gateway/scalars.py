@@ -5,6 +5,7 @@ import binascii
 import math
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Final
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
@@ -90,7 +91,9 @@ def _boolean(values: dict[Any, bool]) -> Convert:
 
 def _integer(low: int, high: int) -> Convert:
     def read(value: Any) -> int:
-        if (type(value) is float and value.is_integer()) or (type(value) is str and _DECIMAL.fullmatch(value)):
+        if type(value) is str:
+            value = int(value) if _DECIMAL.fullmatch(value) else _whole(value)
+        elif type(value) is float and value.is_integer():
             value = int(value)
         if type(value) is not int:
             raise Wrong("must be a whole number")
@@ -99,6 +102,15 @@ def _integer(low: int, high: int) -> Convert:
         return value
 
     return read
+
+
+def _whole(text: str) -> int | None:
+    """What `1.0` and `1e2` stand for; None for all else."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    # As a float it would lose digits that a 64-bit number has.
+    numerator, denominator = Decimal(text).as_integer_ratio()
+    return numerator if denominator == 1 else None
 
 
 def _float(limit: float) -> Convert:

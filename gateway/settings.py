@@ -2,12 +2,13 @@
 
 from pydantic import Field, field_validator
 
-from chassis.settings import Port, ProcessSettings
+from chassis.settings import AdminPort, Port, ProcessSettings
 
 
 class GatewaySettings(ProcessSettings):
     """The gateway's own settings beside those of every process."""
 
+    admin_port: AdminPort = 9101
     http_port: Port = Field(8080, description="Where the gateway listens for HTTP.")
     order_address: str = Field("127.0.0.1:50051", description="The gRPC target of the order service.")
     payment_address: str = Field("127.0.0.1:50052", description="The gRPC target of the payment service.")
@@ -24,6 +25,12 @@ class GatewaySettings(ProcessSettings):
     body_bytes_max: int = Field(64 * 1024, ge=1, description="The largest request body that is read.")
     body_seconds_max: float = Field(10.0, gt=0, description="How long a client may take to send its body.")
     header_bytes_max: int = Field(16 * 1024, ge=1024, description="The largest request line and headers, together.")
+    connections_max: int = Field(1_000, ge=1, description="The most connections that are open at once.")
+    idle_seconds_max: int = Field(
+        30,
+        ge=1,
+        description="How long a connection may take for a whole request head, from its start or its last answer.",
+    )
     calls_max: int = Field(500, ge=1, description="The most unary requests that are in hand at once.")
     streams_max: int = Field(500, ge=1, description="The most streams that are open at once.")
 

@@ -1,6 +1,6 @@
 """The two shapes of a stream over HTTP, and which of them a client accepts."""
 
-import contextlib
+import re
 from http import HTTPStatus
 from typing import Final
 
@@ -12,6 +12,7 @@ from gateway.problems import Problem, refusal
 
 EVENT_STREAM: Final = "text/event-stream"
 JSON_LINES: Final = "application/x-ndjson"
+_QUALITY: Final = re.compile(r"0(\.[0-9]*)?|1(\.0*)?")
 
 
 class EventStream:
@@ -50,28 +51,33 @@ Format = type[EventStream] | type[JsonLines]
 
 
 def negotiated(accept: bytes | None) -> Format:
-    """The format a client accepts: events only when it names them, lines otherwise.
+    """The format a client likes best; of two it likes the same the one it names, and lines if it names both or neither.
 
     Raises:
         Problem: 406, it accepts neither.
     """
     ranges = _accepted(accept.decode("latin-1") if accept else "*/*")
-    if ranges.get(EVENT_STREAM, 0.0) > ranges.get(JSON_LINES, 0.0):
-        return EventStream
-    if any(ranges.get(each, 0.0) > 0 for each in (JSON_LINES, "application/*", "*/*")):
-        return JsonLines
-    if ranges.get("text/*", 0.0) > 0:
-        return EventStream
+    events, lines = _rank(EVENT_STREAM, ranges), _rank(JSON_LINES, ranges)
+    if max(events, lines)[0] > 0:
+        return EventStream if events > lines else JsonLines
     raise refusal(
         HTTPStatus.NOT_ACCEPTABLE, "NOT_ACCEPTABLE", f"The stream comes as {EVENT_STREAM} or as {JSON_LINES}."
     )
 
 
+def _rank(media_type: str, ranges: dict[str, float]) -> tuple[float, int]:
+    """The quality that the most specific range gives, and how specific that one is (RFC 9110, 12.5.1)."""
+    for specificity, media_range in ((3, media_type), (2, media_type.split("/")[0] + "/*"), (1, "*/*")):
+        if media_range in ranges:
+            return ranges[media_range], specificity
+    return 0.0, 0
+
+
 def _accepted(accept: str) -> dict[str, float]:
     ranges: dict[str, float] = {}
-    for part in accept.split(","):
+    for part in accept.lower().split(","):
         media_range, *parameters = (piece.strip() for piece in part.split(";"))
         quality = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
-        with contextlib.suppress(ValueError):
-            ranges[media_range.lower()] = float(quality)
+        if _QUALITY.fullmatch(quality):
+            ranges[media_range] = float(quality)
     return ranges

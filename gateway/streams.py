@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from chassis import telemetry
 from gateway import problems
-from gateway.binding import LAST_EVENT_ID, Binder, Bound
+from gateway.binding import AFTER_POSITION_FIELD, Binder, Bound
 from gateway.exchange import ClientGone, Gate, Headers, send_problem
 from gateway.problems import Problem
 from gateway.routes import bind, order_id_of
@@ -50,12 +50,13 @@ class StreamEndpoint:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope)
-        shown_as = negotiated(headers.get(b"accept"))
+        shown_as = negotiated(headers.joined(b"accept"))
         bound = await bind(self._rule, self._binder, self._settings, scope, receive)
         with telemetry.about_order(order_id_of(bound.message)):
             call = self._call(bound.message, timeout=self._settings.stream_deadline_seconds)
-        reconnected = headers.get(LAST_EVENT_ID.lower().encode()) is not None
-        await Relay(call, bound, shown_as, self._settings, self._stopping).run(receive, send, reconnected)
+        # Position 0 in a query says as much as no position; in the header it is of a client that comes back.
+        resumed = AFTER_POSITION_FIELD in bound.header_names or bool(getattr(bound.message, AFTER_POSITION_FIELD, 0))
+        await Relay(call, bound, shown_as, self._settings, self._stopping).run(receive, send, resumed)
 
 
 class Relay:
@@ -68,14 +69,14 @@ class Relay:
         self._stopping = stopping
         self._responses: AsyncIterator[Message] = aiter(call)
 
-    async def run(self, receive: Receive, send: Send, reconnected: bool) -> None:
+    async def run(self, receive: Receive, send: Send, resumed: bool) -> None:
         """Relay until either side ends.
 
         Args:
             receive: says when the client has gone.
             send: takes the answer.
-            reconnected: the client resumes. If there is nothing more to come it is told so with 204, for an
-                event source that gets an end connects again, forever.
+            resumed: the client begins behind a position. If there is nothing more to come it is told so with 204, for
+                an event source that gets an end connects again, forever.
         """
         reading = asyncio.create_task(self._next())
         leaving = asyncio.create_task(_hung_up(receive)), asyncio.create_task(self._stopping.wait())
@@ -84,7 +85,7 @@ class Relay:
             await _first_of({reading, *leaving}, self._settings.stream_open_seconds)
             if reading.done() and isinstance(failed := reading.exception(), grpc.aio.AioRpcError):
                 raise self._bound.problem(failed)
-            if reading.done() and reading.result() is None and reconnected and self._shown_as is EventStream:
+            if reading.done() and reading.result() is None and resumed and self._shown_as is EventStream:
                 await send({"type": "http.response.start", "status": HTTPStatus.NO_CONTENT, "headers": []})
                 await send({"type": "http.response.body"})
             else:

@@ -2,6 +2,7 @@
 
 import tempfile
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,14 @@ def compiled(source: Path) -> FileDescriptor:
     google_protos = Path(next(iter(google.api.__path__))).parents[1]
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image.binpb")
-        includes = [f"-I{source.parent}", f"-I{google_protos}", f"-I{files('grpc_tools') / '_proto'}"]
+        folders = (source.parent, google_protos, files("grpc_tools") / "_proto", HERE.parents[1] / "protos")
+        includes = [f"-I{each}" for each in folders]
         if protoc.main(["protoc", *includes, f"--descriptor_set_out={image}", source.name]) != 0:
             raise ValueError(f"{source.name} does not compile")
         (file,) = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file
+    # A file enters the pool behind those it imports.
+    for imported in file.dependency:
+        import_module(imported.removesuffix(".proto").replace("/", ".") + "_pb2")
     pool: Any = descriptor_pool.Default()
     pool.AddSerializedFile(file.SerializeToString())
     return pool.FindFileByName(source.name)

@@ -114,6 +114,14 @@ async def test_malformed_json_is_told_where(client: httpx.AsyncClient) -> None:
     assert "line 2, column 15" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("body", [rb'{"\ud800": 1}', rb'{"\ud800": 1, "\ud800": 2}'])
+async def test_a_name_that_is_no_text_is_shown_by_its_escape(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await client.post("/v1/orders", content=body, headers=JSON)
+
+    assert answer.status_code == 400
+    assert fields(answer) == [r"\ud800"]
+
+
 @pytest.mark.parametrize(("body", "named"), [(b"[]", ""), (b"null", ""), (b'{"lines":[],"lines":[]}', "lines")])
 async def test_a_body_that_is_no_object_or_ambiguous_is_refused(
     client: httpx.AsyncClient, body: bytes, named: str
@@ -269,6 +277,18 @@ async def test_a_path_that_holds_no_id_is_refused_by_name(client: httpx.AsyncCli
 
     assert answer.status_code == 400
     assert fields(answer) == ["orderId"]
+
+
+@pytest.mark.parametrize("sku", ["%FF", "caf%C3", "%", "%2", "a%zzb"])
+async def test_a_path_that_is_not_percent_encoded_utf_8_is_refused_by_name(
+    client: httpx.AsyncClient, upstream: Upstream, sku: str
+) -> None:
+    """Nothing is asked for under a name that the caller did not mean."""
+    answer = await client.get(httpx.URL("http://gateway", raw_path=f"/v1/stock/{sku}".encode()))
+
+    assert answer.status_code == 400
+    assert fields(answer) == ["sku"]
+    assert upstream.requests == []
 
 
 async def test_a_body_that_contradicts_the_path_is_refused(client: httpx.AsyncClient, upstream: Upstream) -> None:

@@ -40,6 +40,9 @@ WHOLE: dict[str, Any] = {
     "readingTime": "1.500s",
     "place": "Rome",
     "rank": 0,
+    "extras": [None, True, "text", {"a": [1.5]}],
+    "isRead": False,
+    "copies": "9007199254740993",
 }
 
 
@@ -74,6 +77,25 @@ def test_null_is_the_same_as_nothing() -> None:
     assert note == note_class()()
 
 
+def test_null_is_a_value_where_any_value_may_stand() -> None:
+    note, found = read({"extra": None})
+
+    assert found == []
+    assert note.extra.WhichOneof("kind") == "null_value"
+    assert json.loads(codec.encode(note))["extra"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e2", 100), ("1.0", 1), ("-0", 0), ("18446744073709551615.0", 2**64 - 1), ("12.5E1", 125)]
+)
+def test_a_whole_number_in_a_string_may_have_a_point_or_an_exponent(text: str, number: int) -> None:
+    """As in a JSON number; and without the digits that a float would lose."""
+    note, found = read({"letters": text})
+
+    assert found == []
+    assert note.letters == number
+
+
 def test_what_may_be_absent_is_left_out_and_everything_else_is_written() -> None:
     written = json.loads(codec.encode(note_class()(other_colour=0)))
 
@@ -106,7 +128,14 @@ def test_numbers_that_json_lacks_travel_as_strings(number: float) -> None:
         ({"height": 1e39}, "height", "json.range"),
         ({"weight": 10**400}, "weight", "json.range"),
         ({"pages": -1}, "pages", "json.range"),
-        ({"pages": "1e2"}, "pages", "json.type"),
+        ({"pages": "1e-2"}, "pages", "json.type"),
+        ({"pages": "1.5"}, "pages", "json.type"),
+        ({"pages": ""}, "pages", "json.type"),
+        ({"pages": "1e9999"}, "pages", "json.range"),
+        ({"isRead": "true"}, "isRead", "json.type"),
+        ({"copies": 2**63}, "copies", "json.range"),
+        ({"extra": 10**400}, "extra", "json.type"),
+        ({"extra": {"\ud800": 1}}, "extra", "json.type"),
         ({"letters": 2**64}, "letters", "json.range"),
         ({"isDraft": "true"}, "isDraft", "json.type"),
         ({"isDraft": 1}, "isDraft", "json.type"),
@@ -126,6 +155,7 @@ def test_numbers_that_json_lacks_travel_as_strings(number: float) -> None:
         ({"person": "ada", "place": "Rome"}, "place", "json.duplicate"),
         ({"isDraft": True, "is_draft": False}, "is_draft", "json.duplicate"),
         ({"parent": {"nom": "up"}}, "parent.nom", "json.unknown_field"),
+        ({"parent": {"\ud800": 1}}, "parent.\\ud800", "json.unknown_field"),
         ([], "", "json.type"),
     ],
 )

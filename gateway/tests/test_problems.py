@@ -49,9 +49,9 @@ def aborting(code: Code, message: str, *details: Message) -> Callable[[Any], Any
         (Code.INTERNAL, 500),
         (Code.UNKNOWN, 500),
         (Code.DATA_LOSS, 500),
-        (Code.CANCELLED, 500),
-        (Code.PERMISSION_DENIED, 500),
-        (Code.UNAUTHENTICATED, 500),
+        (Code.CANCELLED, 499),
+        (Code.PERMISSION_DENIED, 403),
+        (Code.UNAUTHENTICATED, 401),
     ],
 )
 async def test_a_grpc_status_has_one_http_status_and_its_message_stays_inside(

@@ -1,6 +1,7 @@
 """Routes from annotations: an RPC the gateway has never heard of is served; a wrong annotation is refused at start."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from chassis import grpc_client
 from gateway.app import create_app
-from gateway.rules import AnnotationError, PathTemplate, rules
+from gateway.paths import AnnotationError, PathTemplate, unescaped
+from gateway.rules import rules
 from gateway.settings import GatewaySettings
 from gateway.tests.notes import compiled, note_class, notes
 
@@ -65,7 +67,7 @@ async def test_a_path_of_several_segments_a_body_field_and_a_query_fill_one_requ
     client: httpx.AsyncClient, asked: list[Any]
 ) -> None:
     answer = await client.patch(
-        "/v1/shelves/1/notes/2?force=true&page=1&page=2&ifUnchangedSince=2026-01-02T03:04:05Z",
+        "/v1/shelves/1/notes/2?force=true&page=1&page=2e0&ifUnchangedSince=2026-01-02T03:04:05Z&isFinal=false",
         json={"pages": 3, "colour": "RED"},
     )
 
@@ -75,6 +77,7 @@ async def test_a_path_of_several_segments_a_body_field_and_a_query_fill_one_requ
     (request,) = asked
     assert (request.note.name, request.note.colour, request.force) == ("shelves/1/notes/2", 1, True)
     assert list(request.page) == [1, 2]
+    assert (request.HasField("is_final"), request.is_final.value) == (True, False)
     assert request.if_unchanged_since.ToJsonString() == "2026-01-02T03:04:05Z"
 
 
@@ -97,6 +100,28 @@ async def test_two_stars_take_the_rest_of_the_path_but_a_fixed_path_wins(client:
     assert (await client.get("/v1/notes/special")).json()["name"] == "special"
 
 
+@pytest.mark.parametrize("query", ["labels=x", "labels=%7B%7D"])
+async def test_a_field_that_no_text_can_stand_for_is_no_parameter(client: httpx.AsyncClient, query: str) -> None:
+    answer = await client.patch(f"/v1/shelves/1/notes/2?{query}", json={})
+    document = (await client.get("/openapi.json")).json()
+
+    assert answer.status_code == 400
+    assert [found["rule"] for found in answer.json()["violations"]] == ["query.unknown_parameter"]
+    parameters = document["paths"]["/v1/{note.name}"]["patch"]["parameters"]
+    assert [each["name"] for each in parameters if each["in"] == "query"] == [
+        "force",
+        "page",
+        "ifUnchangedSince",
+        "isFinal",
+    ]
+
+
+async def test_a_bad_value_of_a_wrapper_is_refused_by_name(client: httpx.AsyncClient) -> None:
+    answer = await client.patch("/v1/shelves/1/notes/2?isFinal=maybe", json={})
+
+    assert [found["field"] for found in answer.json()["violations"]] == ["isFinal"]
+
+
 async def test_verbs_of_different_rules_on_one_path_are_served_side_by_side(client: httpx.AsyncClient) -> None:
     assert (await client.put("/v1/notes/n1")).status_code == 200
     assert (await client.get("/v1/notes/n1")).status_code == 200
@@ -109,10 +134,45 @@ async def test_the_description_of_an_unknown_service_is_made_all_the_same(client
     assert document["components"]["schemas"]["Note"]["properties"]["parent"]["$ref"] == "#/components/schemas/Note"
 
 
-@pytest.mark.parametrize("text", ["v1/x", "/v1/{x", "/v1/*", "/v1/{x}/{x}", "/v1/{x=**/y}", "/v1?x"])
+@pytest.mark.parametrize("text", ["v1/x", "/v1/{x", "/v1/*", "/v1/{x}/{x}", "/v1/{x=**/y}", "/v1?x", "/v1/caf\u00e9"])
 def test_what_is_no_path_template_is_refused(text: str) -> None:
     with pytest.raises(AnnotationError):
         PathTemplate.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "values"),
+    [
+        ("/v1/{x}", b"/v1/a:b", ("a:b",)),
+        ("/v1/{x}", b"/v1/a%2Fb%3Ac", ("a/b:c",)),
+        ("/v1/{x}/y", b"/v1/a:b/y", ("a:b",)),
+        ("/v1/{x}:go", b"/v1/a:go", ("a",)),
+        ("/v1/{x}:go", b"/v1/a%3Ab:go", ("a:b",)),
+        ("/v1/{x}:go", b"/v1/a:b:go", None),
+        ("/v1/{x}:go", b"/v1/a%3Ago", None),
+        ("/v1/{x=a/*/b/*}:go", b"/v1/a/m:n/b/o:go", ("a/m:n/b/o",)),
+        ("/v1/{x=**}", b"/v1/a/b%2Fc%20d", ("a/b%2Fc d",)),
+        ("/v1/{x=a/*}", b"/v1/a/b%2fc", ("a/b%2fc",)),
+        ("/v1/{x=**}:go", b"/v1/a:b/c:go", ("a:b/c",)),
+        ("/v1/{x=**}:go", b"/v1/a/b:c:go", None),
+        ("/v1/{x}", b"/v1/", None),
+        ("/v1/{x}", b"/v1/a/b", None),
+    ],
+)
+def test_a_path_is_matched_as_it_travels(template: str, path: bytes, values: tuple[str, ...] | None) -> None:
+    """A colon divides only before a verb; an escaped slash stays escaped where others divide a value's segments."""
+    parsed = PathTemplate.parse(template)
+    found = parsed.pattern.fullmatch(path)
+    shown = (
+        tuple(
+            unescaped(raw, spans_segments=name in parsed.spanning)
+            for name, raw in zip(parsed.variables, found.groups(), strict=True)
+        )
+        if found
+        else None
+    )
+
+    assert shown == values
 
 
 @pytest.mark.parametrize(
@@ -125,25 +185,80 @@ def test_what_is_no_path_template_is_refused(text: str) -> None:
         ('get: "/v1/x" response_body: "nom"', "has no field nom"),
         ('body: "*"', "the rule has no path"),
         ('get: "/v1/x" additional_bindings {get: "/v1/x"}', "both GET /v1/x"),
+        ('post: "/v1/x" body: "part.name"', "part.name is not a field of .*Thing itself"),
+        ('get: "/v1/x" response_body: "part.name"', "part.name is not a field of .*Thing itself"),
+        ('get: "/v1/x" response_body: "name"', "name cannot be the whole answer"),
+        ('get: "/v1/x" response_body: "parts"', "parts cannot be the whole answer"),
+        ('get: "/v1/x" response_body: "by_name"', "by_name cannot be the whole answer"),
+        ('custom: {kind: "*" path: "/v1/x"}', "no verb the gateway can serve"),
     ],
 )
 def test_an_annotation_that_cannot_be_served_is_refused_by_the_rpcs_name(
     tmp_path: Path, rule: str, says: str, request: pytest.FixtureRequest
 ) -> None:
+    option = f"option (google.api.http) = {{{rule}}};"
+
+    assert re.search(says, _refused(tmp_path, request, f"rpc Get(Thing) returns (Thing) {{ {option} }}"))
+
+
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        ("success_status: 204", "success_status is 200, 201 or 202, not 204"),
+        ("success_status: 299", "success_status is 200, 201 or 202, not 299"),
+        ('location: "/v1/x/{nom}"', "has no field nom"),
+        ('location: "/v1/x/{parts}"', "parts cannot stand in a location"),
+        ('location: "/v1/x/{name=*}"', "a location has no patterns"),
+        ('trace_id_field: "part"', "part cannot hold a trace id"),
+        ('idempotency_key_field: "parts"', "parts cannot take a key"),
+        ('idempotency_key_field: "part.name"', "part.name is not a field of .*Thing itself"),
+    ],
+)
+def test_an_option_that_cannot_be_served_is_refused_too(
+    tmp_path: Path, rest: str, says: str, request: pytest.FixtureRequest
+) -> None:
+    options = f'option (google.api.http) = {{get: "/v1/x"}}; option (shop.rest.v1.rest) = {{{rest}}};'
+
+    assert re.search(says, _refused(tmp_path, request, f"rpc Get(Thing) returns (Thing) {{ {options} }}"))
+
+
+@pytest.mark.parametrize(
+    ("http", "rest"),
+    [
+        ('response_body: "part"', ""),
+        ("", "success_status: 202"),
+        ("", 'location: "/v1/x/{name}"'),
+        ("", 'trace_id_field: "name"'),
+    ],
+)
+def test_what_a_stream_cannot_answer_with_is_refused(
+    tmp_path: Path, http: str, rest: str, request: pytest.FixtureRequest
+) -> None:
+    """Its head is sent before there is a message; the description would promise what never comes."""
+    options = f'option (google.api.http) = {{get: "/v1/x" {http}}}; option (shop.rest.v1.rest) = {{{rest}}};'
+
+    says = f"a stream of responses has no {(http or rest).partition(':')[0]}"
+    assert says in _refused(tmp_path, request, f"rpc Get(Thing) returns (stream Thing) {{ {options} }}")
+
+
+def _refused(folder: Path, request: pytest.FixtureRequest, rpc: str) -> str:
+    """Why a service of this one RPC, `Get`, is refused."""
     package = f"wrong{abs(hash(request.node.name))}"
-    source = tmp_path / f"{package}.proto"
+    source = folder / f"{package}.proto"
     source.write_text(
         f"""
         syntax = "proto3";
         package {package};
         import "google/api/annotations.proto";
+        import "shop/rest/v1/rest.proto";
         message Part {{ string name = 1; }}
-        message Thing {{ string name = 1; Part part = 2; }}
-        service Things {{ rpc Get(Thing) returns (Thing) {{ option (google.api.http) = {{{rule}}}; }} }}
+        message Thing {{ string name = 1; Part part = 2; repeated Part parts = 3; map<string, Part> by_name = 4; }}
+        service Things {{ {rpc} }}
         """
     )
     service = compiled(source).services_by_name["Things"]
 
-    with pytest.raises(AnnotationError, match=says) as refused:
+    with pytest.raises(AnnotationError) as refused:
         rules([service])
     assert f"{package}.Things.Get" in str(refused.value)
+    return str(refused.value)

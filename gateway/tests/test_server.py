@@ -1,7 +1,9 @@
 """The gateway behind its real server: connections, sizes, stopping."""
 
 import asyncio
+import errno
 import json
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -159,6 +161,18 @@ async def test_a_port_that_is_taken_is_named_by_its_setting(
 ) -> None:
     with socket.create_server((settings.host, settings.http_port)), pytest.raises(Misconfigured, match="HTTP_PORT"):
         await serve(app, settings, stopping)
+
+
+async def test_an_address_that_cannot_be_had_is_told_in_the_systems_words(
+    app: ASGIApp, settings: GatewaySettings, stopping: asyncio.Event
+) -> None:
+    """An address of documentation: no machine has it, so nobody can have taken the port."""
+    elsewhere = settings.model_copy(update={"host": "192.0.2.1"})
+
+    with pytest.raises(Misconfigured, match=r"HOST, HTTP_PORT: 192\.0\.2\.1 port [0-9]+: ") as refused:
+        await serve(app, elsewhere, stopping)
+    assert os.strerror(errno.EADDRNOTAVAIL) in str(refused.value)
+    assert "taken" not in str(refused.value)
 
 
 async def test_requests_in_hand_are_bounded(

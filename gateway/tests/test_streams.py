@@ -55,6 +55,13 @@ async def test_events_carry_their_position_as_id(client: httpx.AsyncClient, upst
         ("application/x-ndjson, text/event-stream;q=0.5", "application/x-ndjson"),
         ("text/event-stream, */*;q=0.1", "text/event-stream"),
         ("text/*", "text/event-stream"),
+        ("text/event-stream, */*", "text/event-stream"),
+        ("text/event-stream, application/x-ndjson", "application/x-ndjson"),
+        ("text/event-stream;q=0.5, */*;q=0.8", "application/x-ndjson"),
+        ("application/x-ndjson;q=0, */*", "text/event-stream"),
+        ("text/*, text/event-stream;q=0, application/*;q=0.1", "application/x-ndjson"),
+        ("application/x-ndjson;Q=0.1, Text/Event-Stream;Q=0.2", "text/event-stream"),
+        ("text/event-stream;q=nan, */*;q=0.1", "application/x-ndjson"),
     ],
 )
 async def test_the_client_chooses_the_format(
@@ -69,13 +76,24 @@ async def test_the_client_chooses_the_format(
     assert answer.headers["content-type"] == media_type
 
 
-@pytest.mark.parametrize("accept", ["text/html", "application/json", "*/*;q=0", "text/event-stream;q=0"])
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/json", "*/*;q=0", "text/event-stream;q=0", "text/*, text/event-stream;q=0"]
+)
 async def test_a_client_that_accepts_neither_format_is_told_both(client: httpx.AsyncClient, accept: str) -> None:
     answer = await client.get(f"/v1/orders/{UNKNOWN_ORDER}:watch", headers={"accept": accept})
 
     assert answer.status_code == 406
     assert "text/event-stream" in answer.json()["detail"]
     assert "application/x-ndjson" in answer.json()["detail"]
+
+
+async def test_what_a_client_accepts_may_stand_on_several_lines(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    del client.headers["accept"]
+    headers = [("accept", "application/x-ndjson;q=0.5"), ("accept", "text/event-stream")]
+
+    answer = await client.get(f"/v1/orders/{watched(upstream, 1)}:watch", headers=headers)
+
+    assert answer.headers["content-type"] == "text/event-stream"
 
 
 async def test_lines_are_json(client: httpx.AsyncClient, upstream: Upstream) -> None:
@@ -94,10 +112,15 @@ async def test_a_stream_resumes_behind_the_last_event(client: httpx.AsyncClient,
     assert upstream.requests == [order_service_pb2.WatchOrderRequest(order_id=order_id, after_position=2)]
 
 
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [("", {"Last-Event-ID": "2"}), ("?afterPosition=2", {}), ("?after_position=1", {"Last-Event-ID": "2"})],
+)
 async def test_a_resumed_stream_that_is_over_is_not_asked_for_again(
-    client: httpx.AsyncClient, upstream: Upstream
+    client: httpx.AsyncClient, upstream: Upstream, query: str, headers: dict[str, str]
 ) -> None:
-    answer = await client.get(f"/v1/orders/{watched(upstream, 2)}:watch", headers={**EVENTS, "Last-Event-ID": "2"})
+    """Whichever way the client says where it was."""
+    answer = await client.get(f"/v1/orders/{watched(upstream, 2)}:watch{query}", headers={**EVENTS, **headers})
 
     assert answer.status_code == 204
 

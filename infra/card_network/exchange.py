@@ -1,5 +1,6 @@
 """One HTTP exchange: the SERVER span around it, the request's body, the answer, or the end of the connection."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 BODY_BYTES_MAX = 16 * 1024
+BODY_SECONDS_MAX = 10
+# Answers to a body that is not all there: nobody waits for the rest.
+_CLOSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 class HungUp(Exception):
@@ -66,8 +70,19 @@ class Exchange:
         """The body's JSON.
 
         Raises:
-            BadRequest: it is too long, or no JSON.
+            BadRequest: it is too long, too slow, or no JSON.
         """
+        try:
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                received = await self._received()
+        except TimeoutError:
+            raise BadRequest(HTTPStatus.REQUEST_TIMEOUT, "the body is too slow") from None
+        try:
+            return json.loads(received)
+        except ValueError:
+            raise BadRequest(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+
+    async def _received(self) -> bytes:
         received = b""
         more = True
         while more:
@@ -78,10 +93,7 @@ class Exchange:
             more = message["more_body"]
             if len(received) > BODY_BYTES_MAX:
                 raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too long")
-        try:
-            return json.loads(received)
-        except ValueError:
-            raise BadRequest(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+        return received
 
     async def answer(self, span: Span, status: HTTPStatus, body: object) -> None:
         """Send the answer, and note its status on the span."""
@@ -91,6 +103,8 @@ class Exchange:
             span.set_status(Status(StatusCode.ERROR))
         content = json.dumps(body, separators=(",", ":")).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        if status in _CLOSING:
+            headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": int(status), "headers": headers})
         await self._send({"type": "http.response.body", "body": content})
 
