@@ -10,11 +10,12 @@ from rich.console import Console
 
 from infra.local import runner
 from infra.local.ports import Ports, PortsUnusable
-from infra.local.postgres import PostgresFailed
+from infra.local.postgres_programs import PostgresFailed
 from infra.local.run_folder import AlreadyRuns, RunFolder
 from infra.local.supervisor import SystemFailed
 from infra.local.system import System
 
+# What a shell reports for a program that SIGINT ended.
 _INTERRUPTED = 130
 
 _DESCRIPTION = """\
@@ -38,6 +39,8 @@ def main() -> int:
     except (SystemFailed, PostgresFailed, PortsUnusable, AlreadyRuns) as failure:
         Console(stderr=True).print(str(failure), style="bold red", highlight=False, markup=False, soft_wrap=True)
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def _run(console: Console, arguments: argparse.Namespace) -> int:

@@ -44,3 +44,9 @@ class Guardian:
         """To be called when no child is left."""
         send_signal(self._process, signal.SIGKILL)
         await self._process.wait()
+
+    async def end_children(self) -> None:
+        """Ends them as if the runner were gone, and removes the leftovers; it does so even if nobody waits for it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._process.wait()

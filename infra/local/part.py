@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,13 +37,16 @@ class Part:
 
 class Ownership(TypedDict):
     user: str | None
-    group: str | None
+    group: int | None
     extra_groups: list[str] | None
 
 
 def ownership(user: str | None) -> Ownership:
     """The arguments that make a subprocess run as `user`, or as the one who starts it."""
-    return {"user": user, "group": user, "extra_groups": None if user is None else []}
+    if user is None:
+        return {"user": None, "group": None, "extra_groups": None}
+    # By its number: the group of `nobody` has another name on every other system.
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
 def send_signal(process: Process, number: signal.Signals) -> None:

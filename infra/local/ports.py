@@ -1,6 +1,7 @@
 """The ports of the system, each a setting of its own."""
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -8,7 +9,7 @@ from infra.local.probes import free_ports, is_free
 
 
 class PortsUnusable(Exception):
-    """A port is taken or a setting is no port; the message names the settings."""
+    """A port is taken, wanted twice or no port at all; the message names the settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,9 @@ class Ports:
         wrong = [f"{_variables()[name]}={text} is not a port" for name, text in chosen.items() if not _is_port(text)]
         if wrong:
             raise PortsUnusable("; ".join(wrong))
-        return cls(**{name: int(text) for name, text in chosen.items()})
+        ports = cls(**{name: int(text) for name, text in chosen.items()})
+        ports._check_different()
+        return ports
 
     @classmethod
     def free(cls) -> "Ports":
@@ -52,6 +55,19 @@ class Ports:
         ]
         if taken:
             raise PortsUnusable("\n".join(taken))
+
+    def _check_different(self) -> None:
+        """The defaults count too: a variable may name the usual port of another part."""
+        wanted: defaultdict[int, list[str]] = defaultdict(list)
+        for name, variable in _variables().items():
+            wanted[getattr(self, name)].append(variable)
+        twice = [
+            f"{' and '.join(variables)} are the same port, {port}; set one of them to another"
+            for port, variables in wanted.items()
+            if len(variables) > 1
+        ]
+        if twice:
+            raise PortsUnusable("\n".join(twice))
 
 
 def _variables() -> dict[str, str]:

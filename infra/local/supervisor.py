@@ -1,4 +1,4 @@
-"""Starts the system's parts, restarts what dies, gives up on what keeps dying, and ends all in reverse order."""
+"""Starts the system's parts, restarts what dies, gives up on what is hopeless, and ends all in reverse order."""
 
 import asyncio
 import signal
@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from infra.local.guardian import Guardian
 from infra.local.part import Part, RunningPart
 
 _DEATHS_MAX = 5
@@ -26,19 +27,21 @@ class Supervisor:
     def __init__(
         self,
         log_folder: Path,
-        process_group: int,
+        guardian: Guardian,
         *,
         say: Callable[[str], None],
         deaths_max: int = _DEATHS_MAX,
+        deaths_window_seconds: float = _DEATHS_WINDOW_SECONDS,
         ready_seconds: float = _READY_SECONDS,
         stop_seconds: float = _STOP_SECONDS,
     ) -> None:
         self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._begin = time.monotonic()
         self._log_folder = log_folder
-        self._process_group = process_group
+        self._guardian = guardian
         self._say = say
         self._deaths_max = deaths_max
+        self._deaths_window_seconds = deaths_window_seconds
         self._ready_seconds = ready_seconds
         self._stop_seconds = stop_seconds
         self._stages: list[list[RunningPart]] = []
@@ -59,6 +62,16 @@ class Supervisor:
         await together(*(self._start_one(part, stage) for part in parts))
 
     async def stop(self) -> None:
+        """Leaves no process behind, the guardian included, even if it is interrupted."""
+        try:
+            await self._stop_parts()
+        except BaseException:
+            # Whoever interrupts does not want to wait for what still lives, and nothing else would end it.
+            await self._guardian.end_children()
+            raise
+        await self._guardian.dismiss()
+
+    async def _stop_parts(self) -> None:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -76,12 +89,11 @@ class Supervisor:
         await process.wait()
 
     async def _start_one(self, part: Part, stage: list[RunningPart]) -> None:
-        running = await RunningPart.start(part, self._log_folder, self._process_group)
+        running = await RunningPart.start(part, self._log_folder, self._guardian.group)
         stage.append(running)
         self._parts[part.name] = running
         if not await self._becomes_ready(running):
-            code = running.process.returncode
-            end = f"was not ready within {self._ready_seconds:.0f} s" if code is None else _said(code)
+            end = self._said_of(running)
             raise SystemFailed(f"{part.name} {end} while it started; its log ends with{running.last_words()}")
         self._say(f"{time.monotonic() - self._begin:5.1f} s  {part.name:<12}  ready  {part.address}")
         keeper = asyncio.create_task(self._keep(running))
@@ -109,6 +121,7 @@ class Supervisor:
     async def _keep(self, running: RunningPart) -> None:
         part = running.part
         deaths: deque[float] = deque(maxlen=self._deaths_max)
+        vain_restarts = 0
         while True:
             end = _said(await running.process.wait())
             running.is_ready.clear()
@@ -117,15 +130,25 @@ class Supervisor:
             running.is_killed = False
             if part.fatal:
                 raise SystemFailed(f"{part.name} {end}: {part.fatal}{running.last_words()}")
-            if len(deaths) == self._deaths_max and deaths[-1] - deaths[0] < _DEATHS_WINDOW_SECONDS:
+            if len(deaths) == self._deaths_max and deaths[-1] - deaths[0] < self._deaths_window_seconds:
                 raise SystemFailed(f"{part.name} keeps dying, at last it {end}{running.last_words()}")
             self._say(f"{part.name} {end}; restarting it (log: {running.log_path})")
             await running.restart()
             if await self._becomes_ready(running):
                 self._say(f"{part.name} is ready again")
-            else:
-                # Alive but never ready is as bad as dead, and counts the same.
+                vain_restarts = 0
+            elif not running.is_killed:
+                # Counted by themselves: they take so long that the deaths in between are too rare for the window.
+                vain_restarts += 1
+                if vain_restarts == self._deaths_max:
+                    end = f"at last it {self._said_of(running)}{running.last_words()}"
+                    raise SystemFailed(f"{part.name} never became ready in {vain_restarts} restarts, {end}")
                 running.send_signal(signal.SIGKILL)
+
+    def _said_of(self, running: RunningPart) -> str:
+        """Of a part that did not become ready."""
+        code = running.process.returncode
+        return f"was not ready within {self._ready_seconds:.0f} s" if code is None else _said(code)
 
     def _note_end(self, keeper: asyncio.Task[None]) -> None:
         if not keeper.cancelled() and not self.failure.done():

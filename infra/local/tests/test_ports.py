@@ -25,6 +25,25 @@ def test_what_is_no_port_is_refused_by_its_variable(text: str) -> None:
         Ports.from_environment({"ORDER_GRPC_PORT": text})
 
 
+@pytest.mark.parametrize(
+    ("environment", "both"),
+    [
+        ({"GATEWAY_PORT": "8090"}, "GATEWAY_PORT and CARD_NETWORK_PORT"),
+        ({"OTLP_PORT": "9999", "ORDER_ADMIN_PORT": "9999"}, "OTLP_PORT and ORDER_ADMIN_PORT"),
+    ],
+)
+def test_a_port_wanted_twice_is_refused_by_both_variables(environment: dict[str, str], both: str) -> None:
+    """One of them may have its usual value."""
+    [port] = set(environment.values())
+    with pytest.raises(PortsUnusable, match=f"{both} are the same port, {port}"):
+        Ports.from_environment(environment)
+
+
+def test_two_parts_can_swap_their_usual_ports() -> None:
+    ports = Ports.from_environment({"GATEWAY_PORT": "8090", "CARD_NETWORK_PORT": "8080"})
+    assert (ports.gateway, ports.card_network) == (8090, 8080)
+
+
 def test_free_ports_are_different_and_free() -> None:
     ports = Ports.free()
     assert len(set(asdict(ports).values())) == len(asdict(ports))

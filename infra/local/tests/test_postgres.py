@@ -1,6 +1,8 @@
 """The database server of the embedded runner: each service has its own database and may do in it what it should."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
@@ -8,6 +10,7 @@ import pytest_asyncio
 
 from infra.local.guardian import Guardian
 from infra.local.postgres import SERVICES, Postgres
+from infra.local.postgres_programs import PostgresFailed
 from infra.local.probes import free_ports
 from infra.local.supervisor import Supervisor
 
@@ -16,21 +19,37 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROLES = [role for service in SERVICES for role in (service, f"{service}_owner")]
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    yield from _unstarted()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+async def supervisor(server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Supervisor]:
+    guardian = await Guardian.start(server.folder)
+    supervisor = Supervisor(tmp_path_factory.mktemp("logs"), guardian, say=print)
+    yield supervisor
+    await supervisor.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def postgres(server: Postgres, supervisor: Supervisor) -> Postgres:
+    await server.initialise()
+    await supervisor.start(server.part())
+    await server.create_databases()
+    return server
+
+
+@pytest.fixture
+def unstarted() -> Iterator[Postgres]:
+    yield from _unstarted()
+
+
+def _unstarted() -> Iterator[Postgres]:
     [port] = free_ports(1)
     server = Postgres(port)
-    guardian = await Guardian.start(server.folder)
-    supervisor = Supervisor(tmp_path_factory.mktemp("logs"), guardian.group, say=print)
-    try:
-        await server.initialise()
-        await supervisor.start(server.part())
-        await server.create_databases()
-        yield server
-    finally:
-        await supervisor.stop()
-        await guardian.dismiss()
-        server.remove()
+    yield server
+    server.remove()
 
 
 async def connect(url: str) -> asyncpg.Connection:
@@ -121,3 +140,36 @@ async def test_passwords_do_not_lie_in_the_server_folder(postgres: Postgres) -> 
     """The superuser's password file is gone once the server is initialised."""
     assert (postgres.folder / "data").exists()
     assert not (postgres.folder / "password").exists()
+
+
+async def test_a_killed_server_is_ready_again_when_it_takes_connections(
+    postgres: Postgres, supervisor: Supervisor
+) -> None:
+    for _ in range(3):
+        await supervisor.kill("postgres")
+        async with asyncio.timeout(30):
+            await supervisor["postgres"].is_ready.wait()
+        await run(postgres.database_url("order"), "SELECT 1")
+
+
+async def test_the_word_that_a_killed_server_left_does_not_pass_for_that_of_the_next(unstarted: Postgres) -> None:
+    """Both write that they are ready into the same file."""
+    (unstarted.folder / "data").mkdir()
+    (unstarted.folder / "data" / "postmaster.pid").write_text("123\n/data\n5432\nready   \n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(unstarted.until_ready(124), 0.1)
+    await asyncio.wait_for(unstarted.until_ready(123), 5)
+
+
+async def test_a_user_that_may_not_have_the_folder_is_said(
+    unstarted: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container can take the right to give files away from root."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    unstarted.user = "nobody"
+    monkeypatch.setattr(shutil, "chown", refuse)
+    with pytest.raises(PostgresFailed, match="to nobody: Operation not permitted; start this as an ordinary user"):
+        await unstarted.initialise()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.guardian import Guardian
-from infra.local.part import Part, Process
+from infra.local.part import Part, Process, RunningPart
 from infra.local.supervisor import Supervisor, SystemFailed
 
 SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
@@ -85,14 +85,11 @@ async def said() -> Said:
 @pytest.fixture
 async def supervisor(tmp_path: Path, said: Said) -> AsyncIterator[Supervisor]:
     guardian = await Guardian.start()
-    supervisor = Supervisor(
-        tmp_path / "logs", guardian.group, say=said, deaths_max=3, ready_seconds=2.0, stop_seconds=0.5
-    )
+    supervisor = Supervisor(tmp_path / "logs", guardian, say=said, deaths_max=3, ready_seconds=2.0, stop_seconds=0.5)
     (tmp_path / "logs").mkdir()
     yield supervisor
     await supervisor.stop()
     assert not any(is_alive(running.process.pid) for running in supervisor.parts)
-    await guardian.dismiss()
 
 
 async def test_a_part_that_dies_is_restarted_and_it_is_said(supervisor: Supervisor, said: Said) -> None:
@@ -121,6 +118,30 @@ async def test_a_part_that_keeps_dying_ends_the_system_with_its_last_words(super
         reason = await supervisor.failure
     assert reason.startswith("order keeps dying, at last it ended with exit code 1")
     assert "  order | no database" in reason
+
+
+async def test_a_restarted_part_that_is_never_ready_again_ends_the_system(tmp_path: Path, said: Said) -> None:
+    """With as much time to become ready as the window of deaths is long, which is how the runner has it."""
+    guardian = await Guardian.start()
+    supervisor = Supervisor(
+        tmp_path, guardian, say=said, deaths_max=3, deaths_window_seconds=0.2, ready_seconds=0.2, stop_seconds=0.5
+    )
+    is_first = True
+
+    async def once(_: Process) -> None:
+        nonlocal is_first
+        if not is_first:
+            await asyncio.Event().wait()
+        is_first = False
+
+    try:
+        await supervisor.start(part("order", until_ready=once))
+        supervisor["order"].send_signal(signal.SIGKILL)
+        async with asyncio.timeout(10):
+            reason = await supervisor.failure
+    finally:
+        await supervisor.stop()
+    assert reason.startswith("order never became ready in 3 restarts, at last it was not ready within ")
 
 
 async def test_killing_a_part_again_and_again_is_not_held_against_it(supervisor: Supervisor, said: Said) -> None:
@@ -194,39 +215,90 @@ async def test_a_paused_part_ends_like_any_other(supervisor: Supervisor, tmp_pat
     assert supervisor["order"].process.returncode == -signal.SIGTERM
 
 
+class Runner:
+    """A process that runs a polite part and one deaf to SIGTERM, and stops them when it is interrupted."""
+
+    def __init__(self, process: Process, pids: list[int], leftover: Path) -> None:
+        self.process = process
+        self._pids = pids
+        self._leftover = leftover
+
+    @classmethod
+    async def start(cls, folder: Path) -> "Runner":
+        leftover = folder / "leftover"
+        leftover.mkdir()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _RUNNER, str(folder), str(leftover), stdout=asyncio.subprocess.PIPE
+        )
+        runner = cls(process, json.loads(await _line(process)), leftover)
+        assert all(is_alive(pid) for pid in runner._pids)
+        return runner
+
+    async def is_stopping(self) -> None:
+        assert await _line(self.process) == b"stopping\n"
+
+    async def leaves_nothing(self) -> None:
+        async with asyncio.timeout(10):
+            await self.process.wait()
+        await until(lambda: not any(is_alive(pid) for pid in self._pids))
+        assert not self._leftover.exists()
+
+
+async def _line(process: Process) -> bytes:
+    assert process.stdout is not None
+    async with asyncio.timeout(10):
+        return await process.stdout.readline()
+
+
 async def test_nothing_is_left_when_the_runner_is_killed(tmp_path: Path) -> None:
     """SIGKILL gives the runner no chance; the guardian ends the children, deaf ones too, and removes the leftovers."""
-    leftover = tmp_path / "leftover"
-    leftover.mkdir()
-    runner = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _RUNNER, str(tmp_path), str(leftover), stdout=asyncio.subprocess.PIPE
-    )
-    assert runner.stdout is not None
-    pids: list[int] = json.loads(await runner.stdout.readline())
-    assert all(is_alive(pid) for pid in pids)
-    runner.kill()
-    await runner.wait()
-    await until(lambda: not any(is_alive(pid) for pid in pids))
-    assert not leftover.exists()
+    runner = await Runner.start(tmp_path)
+    runner.process.kill()
+    await runner.leaves_nothing()
+
+
+async def test_nothing_is_left_when_a_stop_is_interrupted(tmp_path: Path) -> None:
+    """The person's patience ends before that with the deaf part; the guardian ends what the runner has not."""
+    runner = await Runner.start(tmp_path)
+    runner.process.terminate()
+    await runner.is_stopping()
+    runner.process.terminate()
+    await runner.leaves_nothing()
+
+
+async def test_the_guardian_ends_the_children_even_if_nobody_waits_for_it(tmp_path: Path) -> None:
+    """A third interrupt ends the wait, not the work."""
+    guardian = await Guardian.start()
+    child = await RunningPart.start(part("order"), tmp_path, guardian.group)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(guardian.end_children(), 0.1)
+    async with asyncio.timeout(10):
+        assert await child.process.wait() == -signal.SIGTERM
+        await guardian.end_children()
 
 
 _RUNNER = f"""
-import asyncio, json, sys
+import asyncio, json, signal, sys
 from pathlib import Path
 from infra.local.guardian import Guardian
 from infra.local.supervisor import Supervisor
 from infra.local.tests.test_supervisor import part, says_begun
 
 async def main():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     folder, leftover = map(Path, sys.argv[1:])
     guardian = await Guardian.start(leftover)
-    supervisor = Supervisor(folder, guardian.group, say=lambda line: None)
+    supervisor = Supervisor(folder, guardian, say=lambda line: None)
     await supervisor.start(
         part("polite", {SLEEP!r}, until_ready=says_begun(folder / "polite.log")),
         part("deaf", {SLEEP_DEAF_TO_SIGTERM!r}, until_ready=says_begun(folder / "deaf.log")),
     )
     print(json.dumps([guardian.group, *(running.process.pid for running in supervisor.parts)]), flush=True)
-    await asyncio.Event().wait()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("stopping", flush=True)
+        await supervisor.stop()
 
 asyncio.run(main())
 """

@@ -1,8 +1,9 @@
 """The whole system: it starts, places orders, survives what a test does to it, and is gone afterwards."""
 
 import asyncio
+import signal
 import sys
-from asyncio.subprocess import PIPE, STDOUT
+from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest_asyncio
 
 from infra.local import demo
 from infra.local.ports import Ports
+from infra.local.run_folder import RunFolder
 from infra.local.system import System
+from infra.local.tests.test_supervisor import is_alive, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -89,8 +92,15 @@ async def test_a_test_can_look_into_the_databases(system: System) -> None:
 
 
 async def _runner(*arguments: str) -> tuple[int, str]:
+    return await _ended(await _started(*arguments))
+
+
+async def _started(*arguments: str) -> Process:
     command = (sys.executable, "-m", "infra.local", *arguments)
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+    return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+
+
+async def _ended(process: Process) -> tuple[int, str]:
     async with asyncio.timeout(SECONDS):
         output, _ = await process.communicate()
     assert process.returncode is not None
@@ -110,6 +120,32 @@ async def test_the_system_runs_in_the_background_until_it_is_stopped(tmp_path: P
     assert (code, "runs already" in output) == (1, True), output
     assert await _runner("stop", *folder) == (0, "Stopped.\n")
     assert await _runner("status", *folder) == (1, "Nothing runs.\n")
+
+
+async def test_a_second_interrupt_while_it_stops_leaves_no_process_behind(tmp_path: Path) -> None:
+    """The guardian ends what the runner had not ended yet."""
+    run = await _started("run", "--free-ports", "--folder", str(tmp_path))
+    assert run.stdout is not None
+    async with asyncio.timeout(SECONDS):
+        await run.stdout.readuntil(b"API")
+        state = RunFolder(tmp_path).read_state()
+        run.send_signal(signal.SIGINT)
+        await run.stdout.readuntil(b"Stopping\n")
+    run.send_signal(signal.SIGINT)
+    assert await _ended(run) == (0, "")
+    assert state is not None
+    pids = [part["pid"] for part in state["parts"]]
+    assert len(pids) == len(PARTS)
+    await until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+async def test_an_interrupted_start_stops_what_it_began(tmp_path: Path) -> None:
+    """Nothing goes on in the background, and the exit code is that of an interrupted program."""
+    start = await _started("start", "--free-ports", "--folder", str(tmp_path))
+    await until((tmp_path / "logs" / "broker.log").exists)
+    start.send_signal(signal.SIGINT)
+    assert await _ended(start) == (130, "Stopped before it was ready.\n")
+    assert await _runner("status", "--folder", str(tmp_path)) == (1, "Nothing runs.\n")
 
 
 async def test_the_demo_shows_each_order_with_its_steps_and_its_trace_and_ends(tmp_path: Path) -> None:
