@@ -2,14 +2,17 @@
 
 what waits ─▶ one transaction for all of it ─▶ commit ─▶ offsets
                  └ one fails ─▶ roll back, then each alone ─▶ bounded retries ─▶ dead letter
+                                                └ a row is locked ─▶ after the others, without end
 """
 
 import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -18,7 +21,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Span
 
 from chassis import inbox, kafka, logs, message_spans, messages, telemetry
-from chassis.database import Database, Transaction, is_transient
+from chassis.database import Database, Transaction, is_locked, is_overdue, is_transient
 from chassis.dead_letters import DeadLetters
 from chassis.messages import Envelope, Poison
 from chassis.router import Handler, Subscription
@@ -31,6 +34,10 @@ Record = ConsumerRecord[bytes, bytes]
 POLL_SECONDS = 1.0
 # Offsets only save work after a restart: the inbox knows what was applied. They are not worth a round trip a message.
 COMMIT_INTERVAL_SECONDS = 1.0
+# While the broker is away, the library tries to commit without end.
+COMMIT_SECONDS_MAX = 2.0
+# For each of the three steps after the last commit; all of it is less than the grace of a process that is to stop.
+LEAVE_SECONDS_MAX = 1.5
 RETRY_SECONDS_MAX = 2.0
 REVOKE_SECONDS_MAX = 20.0
 
@@ -50,6 +57,10 @@ class Delivery:
     envelope: Envelope
     event: Message
     handler: Handler
+
+
+class _Moving(Exception):
+    """Partitions move, and what is in hand cannot be finished; it was not committed and comes again, here or there."""
 
 
 class Consumer:
@@ -73,10 +84,10 @@ class Consumer:
         self._batch_max, self._attempts_max, self._trace_async = batch_max, attempts_max, trace_async
         self._idle = asyncio.Event()
         self._idle.set()
+        self._moving = asyncio.Event()
         self._done: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._committed_at = 0.0
-        self._last_error: Exception = RuntimeError()
 
     async def run(self) -> None:
         """Consume until the process is to stop; what is in hand is finished first."""
@@ -92,9 +103,31 @@ class Consumer:
         finally:
             stop.cancel()
             _members.discard(self)
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Commit and close both clients, each whatever became of the others; bounded, whether or not Kafka answers."""
+        connections = self._client._client  # pyright: ignore[reportPrivateUsage] - see `_bounded`
+        async with AsyncExitStack() as leaving:
+            for close in (self._dead_letters.close, connections.close, self._client.stop):
+                leaving.push_async_callback(self._bounded, close)
             await self.commit()
-            await self._client.stop()
-            await self._dead_letters.close()
+
+    async def _bounded(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Wait for it, but not for long.
+
+        In a task of its own: the library's `stop` awaits fetches that it has cancelled, and with the broker away it
+        ends with their CancelledError, as if we were cancelled, and leaves its connections open.
+        """
+        closing = asyncio.create_task(close())
+        try:
+            await asyncio.wait({closing}, timeout=LEAVE_SECONDS_MAX)
+            if not closing.done():
+                log.warning("left without a word: the broker does not answer", group=self._subscription.group)
+            elif not closing.cancelled():
+                closing.result()
+        finally:
+            closing.cancel()
 
     async def _turn(self, stop: asyncio.Task[bool]) -> None:
         fetched = await self._fetch(stop)
@@ -105,8 +138,10 @@ class Consumer:
         try:
             for batch in batches(fetched.values(), self._batch_max):
                 await self._apply(batch)
-                if self._stopping.is_set():
+                if self._stopping.is_set() or self._moving.is_set():
                     break
+        except _Moving:
+            log.info("partitions move with messages in hand; they come again", group=self._subscription.group)
         finally:
             self._idle.set()
         if time.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
@@ -124,7 +159,11 @@ class Consumer:
             fetching.cancel()
 
     async def settle(self) -> None:
-        """Wait, bounded, for the batch in hand, and commit: called before partitions move to another member."""
+        """Wait, bounded, for the batch in hand, and commit: called before partitions move to another member.
+
+        A batch that cannot be finished now is given up: the library fetches nothing until this returns.
+        """
+        self._moving.set()
         if not await kafka.wait(self._idle, REVOKE_SECONDS_MAX):
             log.warning("partitions move while a handler still works", group=self._subscription.group)
         await self.commit()
@@ -132,16 +171,21 @@ class Consumer:
         # Another member moves on from here; what comes back later begins with the next message.
         self._positions.clear()
 
+    def settled(self) -> None:
+        """Go on with the partitions that are now assigned, each from its committed offset."""
+        self._moving.clear()
+
     async def commit(self) -> None:
-        """Commit the offsets of what is applied. A failure costs repeated deliveries, nothing else."""
+        """Commit the offsets of what is applied, bounded. A failure costs repeated deliveries, nothing else."""
         self._committed_at = time.monotonic()
         assigned = self._client.assignment()
         offsets = {partition: offset for partition, offset in self._done.items() if partition in assigned}
         if not offsets:
             return
         try:
-            await self._client.commit(offsets)
-        except (CommitFailedError, IllegalStateError, KafkaError) as error:
+            async with asyncio.timeout(COMMIT_SECONDS_MAX):
+                await self._client.commit(offsets)
+        except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
             log.warning("offsets not committed", group=self._subscription.group, error=repr(error))
         else:
             self._done.clear()
@@ -158,58 +202,85 @@ class Consumer:
                 await self._dead_letters.bury(record, self._subscription.group, str(poison))
         # Every transaction locks aggregates in the same order, so two batches cannot wait for each other in a circle.
         deliveries.sort(key=lambda delivery: delivery.envelope.subject)
-        if deliveries and not await self._attempt(deliveries):
-            for delivery in deliveries:
-                await self._alone(delivery)
+        if deliveries and await self._attempt(deliveries) is not None:
+            await self._one_by_one(deliveries)
         for record in batch:
             partition = TopicPartition(record.topic, record.partition)
             self._done[partition] = self._positions[partition] = record.offset + 1
 
-    async def _alone(self, delivery: Delivery) -> None:
-        for attempt in range(1, self._attempts_max + 1):
-            if await self._attempt([delivery]):
-                return
-            pause = random.uniform(0, min(RETRY_SECONDS_MAX, 0.05 * 2**attempt))  # noqa: S311 - jitter
-            if attempt < self._attempts_max and await kafka.wait(self._stopping, pause):
-                raise kafka.Stopped
-        error = self._last_error
+    async def _one_by_one(self, deliveries: Sequence[Delivery]) -> None:
+        """Each in a transaction of its own; those whose rows are locked come after the others, and wait without end."""
+        while deliveries:
+            deliveries = [delivery for delivery in deliveries if not await self._alone(delivery)]
+
+    async def _alone(self, delivery: Delivery) -> bool:
+        """Apply it, or bury it when it has failed so often; False if another transaction keeps its rows locked."""
+        attempts = 0
+        while (error := await self._attempt([delivery])) is not None:
+            if is_locked(error):
+                # The attempt itself has waited for the lock; this is for whoever wants to stop, or the partitions.
+                await self._hold_on(0.1)
+                return False
+            attempts += 1
+            if attempts >= self._attempts_max:
+                await self._bury(delivery, error)
+                break
+            await self._hold_on(random.uniform(0, min(RETRY_SECONDS_MAX, 0.05 * 2**attempts)))  # noqa: S311 - jitter
+        return True
+
+    async def _bury(self, delivery: Delivery, error: Exception) -> None:
         span = self._span(delivery)
         telemetry.fail(span, error)
         span.end()
         await self._dead_letters.bury(delivery.record, self._subscription.group, f"{type(error).__name__}: {error}")
 
-    async def _attempt(self, deliveries: Sequence[Delivery]) -> bool:
-        """Apply in one transaction; False if a handler failed. Again without end while the database does not answer."""
+    async def _attempt(self, deliveries: Sequence[Delivery]) -> Exception | None:
+        """Apply in one transaction; returns why it failed, if it did. Again without end while the database is away."""
         pause = 0.1
         while True:
             try:
                 await self._transaction(deliveries)
             except Exception as error:
-                if not is_transient(error):
-                    self._last_error = error
+                # One that waits for too long is no outage: the database answers the others.
+                overdue = is_overdue(error)
+                if overdue or not is_transient(error):
                     log.warning(
-                        "handler failed",
+                        "a lock or a statement took too long" if overdue else "handler failed",
                         group=self._subscription.group,
                         messages=len(deliveries),
-                        exc_info=error if len(deliveries) == 1 else None,
+                        error=repr(error),
+                        exc_info=error if len(deliveries) == 1 and not overdue else None,
                     )
-                    return False
+                    return error
                 log.warning(
                     "the database does not answer; trying again", group=self._subscription.group, error=repr(error)
                 )
             else:
-                return True
+                return None
             await self._hold_on(pause)
             pause = min(2 * pause, RETRY_SECONDS_MAX)
 
     async def _hold_on(self, seconds: float) -> None:
-        """Stay a member of the group while waiting: poll, with everything paused."""
-        if await kafka.wait(self._stopping, seconds):
+        """Stay a member of the group while waiting: poll, with everything paused.
+
+        Raises:
+            Stopped: the process is to stop.
+            _Moving: partitions move. A poll would wait for the new ones, and they wait for what is in hand.
+        """
+        wishes = [asyncio.create_task(wish.wait()) for wish in (self._stopping, self._moving)]
+        try:
+            await asyncio.wait(wishes, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wish in wishes:
+                wish.cancel()
+        if self._stopping.is_set():
             raise kafka.Stopped
+        if self._moving.is_set():
+            raise _Moving
         assigned = self._client.assignment()
         self._client.pause(*assigned)
         await self._client.getmany(timeout_ms=0)
-        self._client.resume(*assigned)
+        self._client.resume(*(assigned & self._client.assignment()))
 
     async def _transaction(self, deliveries: Sequence[Delivery]) -> None:
         began = time.perf_counter()
@@ -297,10 +368,10 @@ class _Rebalance(ConsumerRebalanceListener):
     async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride] - may be a coroutine
         self, revoked: Collection[TopicPartition]
     ) -> None:
-        if revoked:
-            await self._member.settle()
+        await self._member.settle()
 
     async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride] - may be a coroutine
         self, assigned: Collection[TopicPartition]
     ) -> None:
+        self._member.settled()
         log.info("partitions assigned", partitions=sorted(f"{part.topic}/{part.partition}" for part in assigned))

@@ -152,14 +152,22 @@ class Database:
                 "idle_in_transaction_session_timeout": "10000",
             },
         )
+        self._free = asyncio.Semaphore(pool_size)
         self._listeners: dict[str, list[Callable[[str], None]]] = defaultdict(list)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[PoolConnectionProxy]:
+    async def _connection(self, begins: Callable[[], None] = lambda: None) -> AsyncGenerator[PoolConnectionProxy]:
         # Made ready by whoever comes first: with no connection to begin with there is nothing to wait for.
         await self._pool
-        async with self._pool.acquire(timeout=CONNECT_SECONDS_MAX) as connection:
-            yield connection
+        # Waited for here, not in the pool, which may be opening a connection: that must not be given up half-way.
+        async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            await self._free.acquire()
+        try:
+            begins()
+            async with self._pool.acquire() as connection:
+                yield connection
+        finally:
+            self._free.release()
 
     async def close(self) -> None:
         """End the connections; one that is in use for longer than a while is cut off."""
@@ -182,10 +190,14 @@ class Database:
         self._listeners[channel].remove(listener)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Transaction]:
-        """BEGIN … COMMIT; an exception rolls back, and takes the spans of the attempt with it."""
+    async def transaction(self, begins: Callable[[], None] = lambda: None) -> AsyncGenerator[Transaction]:
+        """BEGIN … COMMIT; an exception rolls back, and takes the spans of the attempt with it.
+
+        Args:
+            begins: called when nothing is waited for any more but the database.
+        """
         with telemetry.hold():
-            async with self._connection() as connection:
+            async with self._connection(begins) as connection:
                 try:
                     await connection.execute("BEGIN")
                     transaction = Transaction(connection)
@@ -223,8 +235,7 @@ class Database:
 
         async def work() -> T:
             with telemetry.span(handler.__name__, attributes=telemetry.code(handler)):
-                async with self.transaction() as transaction:
-                    begun.set()
+                async with self.transaction(begun.set) as transaction:
                     return await handler(transaction, *args, **kwargs)
 
         working = asyncio.create_task(work())
@@ -267,6 +278,19 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return str(getattr(error, "sqlstate", "") or "")[:2] in _TRANSIENT_SQLSTATES
     return isinstance(error, _DRIVER_ERRORS)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another transaction holds a lock for longer than a session waits for one."""
+    return isinstance(error, asyncpg.LockNotAvailableError)
+
+
+def is_overdue(error: BaseException) -> bool:
+    """Whether the server ended a statement that took its time, waiting for a lock or working.
+
+    It is transient, but no outage: the server answers, and other work may well be done meanwhile.
+    """
+    return is_locked(error) or isinstance(error, asyncpg.QueryCanceledError)
 
 
 @contextmanager

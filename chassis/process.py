@@ -24,6 +24,10 @@ Loop = Callable[[], Awaitable[None]]
 
 log = logs.get(__name__)
 
+# What loops may take to end once they are cancelled. With the grace it is less than what compose.yaml waits before it
+# kills a service.
+CANCEL_SECONDS_MAX = 2.0
+
 
 class ProcessFailed(Exception):
     """A loop of the process ended although nobody asked it to."""
@@ -65,6 +69,9 @@ class Process:
     async def supervise(self, **loops: Loop) -> None:
         """Run the loops until the process is to stop; then wait for them, as long as the grace allows.
 
+        One that is late is cancelled, and left behind if it does not end even so: nothing keeps the process from its
+        end.
+
         Raises:
             ProcessFailed: a loop ended or raised before it was asked to stop. The others are stopped too.
             Misconfigured: as a loop has raised it.
@@ -79,12 +86,15 @@ class Process:
         for task in late:
             log.warning("cancelled after the grace period", loop=task.get_name())
             task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        for task, result in zip(tasks, results, strict=True):
-            if isinstance(result, errors.Misconfigured):
-                raise result
-            if isinstance(result, Exception):
-                raise ProcessFailed(f"{task.get_name()} failed") from result
+        _, left_behind = await asyncio.wait(tasks, timeout=CANCEL_SECONDS_MAX)
+        for task in left_behind:
+            log.error("left behind: it does not end although cancelled", loop=task.get_name())
+        raised = [(task, task.exception()) for task in tasks if task.done() and not task.cancelled()]
+        for task, error in raised:
+            if isinstance(error, errors.Misconfigured):
+                raise error
+            if error is not None:
+                raise ProcessFailed(f"{task.get_name()} failed") from error
         if failed is not None:
             raise ProcessFailed(f"{failed.get_name()} ended early")
 

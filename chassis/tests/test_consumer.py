@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from chassis import consumer, kafka, messages, telemetry
 from chassis.consumer import Consumer, batches
-from chassis.database import Database, Transaction
+from chassis.database import Database, Sql, Transaction
 from chassis.dead_letters import DeadLetters
 from chassis.kafka import Producer
 from chassis.messages import Envelope
@@ -38,6 +38,8 @@ from chassis.tests.surroundings import (
     send_together,
     settings_of_nowhere,
 )
+
+OVERDUE = "a lock or a statement took too long"
 
 
 class Group:
@@ -419,6 +421,78 @@ async def test_a_consumer_can_be_stopped_while_the_database_is_down(
         await own_database.up()
 
 
+LIMIT = Sql("SELECT set_config", "SELECT set_config(:name, '20ms', true)")
+LOCK_EFFECT = Sql("SELECT effects", "SELECT number FROM effects WHERE subject = :subject AND sequence = 0 FOR UPDATE")
+
+
+async def test_a_locked_row_holds_up_no_other_order_of_its_batch(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
+) -> None:
+    """While somebody holds it the others go on; its own message waits, however long, and is no dead letter."""
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        await transaction.all(LIMIT, name="lock_timeout")
+        await transaction.all(LOCK_EFFECT, subject=envelope.subject)
+        await note_effect(transaction, event, envelope)
+
+    async with database.transaction() as first:
+        await note_effect(first, Int64Value(), event("b", 0))
+    await send_together(producer, topic, *(event(subject) for subject in "abc"))
+    async with running(group.member(handler, attempts_max=1).run, stopping):
+        async with database.transaction() as other:
+            await other.all(LOCK_EFFECT, subject="b")
+            with capture_logs() as logs:
+                await all_done(database, 3)
+                assert await effects(database) == [("b", 0), ("a", 1), ("c", 1)]
+                await eventually(lambda: [log["event"] for log in logs].count(OVERDUE) >= 4)
+            assert await effects(database) == [("b", 0), ("a", 1), ("c", 1)]
+        await all_done(database, 4)
+    assert await effects(database) == [("b", 0), ("a", 1), ("c", 1), ("b", 1)]
+    assert await topic.dead.records() == []
+    assert await group.committed() == 3
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_statement_that_always_takes_too_long_is_a_failure_of_its_handler(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
+) -> None:
+    """The database answers, and would take as long for ever: so it is tried so often, and then the message is dead."""
+    sleep = Sql("SELECT pg_sleep", "SELECT pg_sleep(:seconds)")
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        await transaction.all(LIMIT, name="statement_timeout")
+        await transaction.all(sleep, seconds=10.0 if envelope.subject == "slow" else 0.0)
+        await note_effect(transaction, event, envelope)
+
+    await send_together(producer, topic, *(event(subject) for subject in ("a", "slow", "z")))
+    async with running(group.member(handler, attempts_max=2).run, stopping):
+        await eventually(topic.dead.records)
+        await all_done(database, 2)
+    [dead] = await topic.dead.records()
+    assert header(dead, "dead_reason").startswith("QueryCanceledError")
+    assert await effects(database) == [("a", 1), ("z", 1)]
+
+
+async def test_a_consumer_can_be_stopped_while_a_row_is_locked(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
+) -> None:
+    """It does not wait for whoever holds the lock; the message comes again."""
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        await transaction.all(LIMIT, name="lock_timeout")
+        await transaction.all(LOCK_EFFECT, subject=envelope.subject)
+
+    async with database.transaction() as first:
+        await note_effect(first, Int64Value(), event("a", 0))
+    await send(producer, topic, event("a", 1))
+    async with database.transaction() as other:
+        await other.all(LOCK_EFFECT, subject="a")
+        with capture_logs() as logs:
+            async with running(group.member(handler).run, stopping):
+                await eventually(lambda: any(log["event"] == OVERDUE for log in logs))
+    assert await group.committed() == 0
+
+
 async def test_a_failing_message_is_not_given_up_because_the_process_stops(
     database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
@@ -485,10 +559,17 @@ async def test_shutdown_finishes_what_is_in_hand(
     assert await group.committed() == 1
 
 
-async def test_partitions_move_only_after_the_batch_in_hand(
-    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
+async def test_a_consumer_can_be_stopped_while_the_broker_is_down(
+    database: Database,
+    topic: Topic,
+    producer: Producer,
+    stopping: asyncio.Event,
+    group: Group,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A rebalance waits for the handler that works, and its offset is committed before another member takes over."""
+    """An offset that cannot be committed keeps nobody: the message comes again, and the inbox knows it."""
+    monkeypatch.setattr(consumer, "COMMIT_INTERVAL_SECONDS", 0.0)
     works, may_end = asyncio.Event(), asyncio.Event()
 
     async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
@@ -496,8 +577,43 @@ async def test_partitions_move_only_after_the_batch_in_hand(
         await may_end.wait()
         await note_effect(transaction, event, envelope)
 
-    member = group.member(handler)
     await send(producer, topic, event("a", 1))
+    try:
+        async with running(group.member(handler).run, stopping) as task:
+            await works.wait()
+            broker.down()
+            may_end.set()
+            await all_done(database, 1)
+            stopping.set()
+            async with asyncio.timeout(settings_of_nowhere().shutdown_grace_seconds):
+                await task
+    finally:
+        broker.up()
+    assert await group.committed() == 0
+
+
+def test_leaving_takes_less_than_the_grace() -> None:
+    """With the broker away: the commit that was begun, the last one, and the three steps of closing."""
+    seconds = 2 * consumer.COMMIT_SECONDS_MAX + 3 * consumer.LEAVE_SECONDS_MAX
+    assert seconds < settings_of_nowhere().shutdown_grace_seconds
+
+
+async def test_partitions_move_only_after_the_batch_in_hand(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
+) -> None:
+    """A rebalance waits for the handler that works, and its offset is committed before another member takes over.
+
+    Nothing new is begun, although it was fetched.
+    """
+    works, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        works.set()
+        await may_end.wait()
+        await note_effect(transaction, event, envelope)
+
+    member = group.member(handler, batch_max=1)
+    await send_together(producer, topic, event("a", 1), event("a", 2))
     async with running(member.run, stopping):
         await works.wait()
         moving = asyncio.create_task(member.settle())

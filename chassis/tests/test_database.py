@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from chassis import errors, telemetry
-from chassis.database import Database, Sql, Transaction, is_transient
+from chassis.database import Database, Sql, Transaction, is_locked, is_overdue, is_transient
 from chassis.testing import Spans, attributes, eventually, is_child
 from chassis.tests.surroundings import INSERT_EFFECT, OwnDatabase, effects
 from conftest import free_port
@@ -282,6 +282,7 @@ async def test_a_lost_connection_is_replaced(database: Database, own_database: O
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as failure:
         await database.unit_of_work(change)
     assert is_transient(failure.value)
+    assert not is_overdue(failure.value)
     assert await effects(database) == []
 
 
@@ -377,6 +378,28 @@ async def test_a_deadlock_is_the_world_s_fault(database: Database) -> None:
     [deadlock] = [result for result in results if result is not None]
     assert isinstance(deadlock, asyncpg.DeadlockDetectedError)
     assert is_transient(deadlock)
+    assert not is_overdue(deadlock)
+
+
+async def test_a_lock_and_a_statement_that_take_too_long_are_no_outage(database: Database) -> None:
+    """Both are worth another try, as all that the world is at fault for, but the database answers others meanwhile."""
+    lock = Sql("SELECT lock", "SELECT pg_advisory_xact_lock(1)")
+    limit = Sql("SELECT set_config", "SELECT set_config(:name, '20ms', true)")
+
+    async def wait_for_the_lock(transaction: Transaction) -> None:
+        await transaction.all(limit, name="lock_timeout")
+        await transaction.all(lock)
+
+    async def take_long(transaction: Transaction) -> None:
+        await transaction.all(limit, name="statement_timeout")
+        await transaction.all(SLEEP, seconds=10)
+
+    async with database.transaction() as holder:
+        await holder.all(lock)
+        locked = await error_of(wait_for_the_lock, database)
+    slow = await error_of(take_long, database)
+    assert is_transient(locked) and is_overdue(locked) and is_locked(locked)
+    assert is_transient(slow) and is_overdue(slow) and not is_locked(slow)
 
 
 @pytest.mark.parametrize(

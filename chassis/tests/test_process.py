@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE
 from asyncio.subprocess import Process as Child
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -16,9 +18,12 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+from structlog.testing import capture_logs
 
+from chassis import process as life
 from chassis import telemetry
 from chassis.process import Process, ProcessFailed
+from chassis.settings import ProcessSettings
 from chassis.testing import eventually
 from conftest import free_port
 
@@ -182,6 +187,41 @@ async def test_a_loop_that_will_not_end_is_cancelled_after_the_grace_period() ->
     assert code == 0
     assert json.loads(errors[-1])["event"] == "cancelled after the grace period"
     assert json.loads(errors[-1])["loop"] == "loop"
+
+
+async def test_a_loop_that_will_not_even_be_cancelled_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that one loop waits for keeps the process from its end, nor hides what another has failed of."""
+    monkeypatch.setattr(life, "CANCEL_SECONDS_MAX", 0.05)
+    process, answer, ended = Process(0.05), asyncio.Event(), asyncio.Event()
+
+    async def clings() -> None:
+        try:
+            await process.stopping.wait()
+            await answer.wait()
+        finally:
+            await answer.wait()
+            ended.set()
+
+    async def fails() -> None:
+        await process.stopping.wait()
+        raise LookupError
+
+    process.stopping.set()
+    with capture_logs() as logs:
+        await process.supervise(clings=clings)
+    assert not ended.is_set()
+    left = [log["loop"] for log in logs if log["event"] == "left behind: it does not end although cancelled"]
+    assert left == ["clings"]
+    with pytest.raises(ProcessFailed, match="fails failed"):
+        await process.supervise(clings=clings, fails=fails)
+    answer.set()
+    await ended.wait()
+
+
+def test_a_process_ends_before_it_is_killed() -> None:
+    """Whoever stops a service waits for longer than its loops may take, cancelled ones too."""
+    [seconds] = re.findall(r"stop_grace_period: (\d+)s", Path("compose.yaml").read_text())
+    assert ProcessSettings.model_fields["shutdown_grace_seconds"].default + life.CANCEL_SECONDS_MAX < int(seconds)
 
 
 async def test_a_missing_setting_is_one_line_that_names_it() -> None:

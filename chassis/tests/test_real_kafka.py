@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import TopicPartition
@@ -146,3 +148,82 @@ async def test_members_of_a_group_share_its_partitions(
     done = await effects(database)
     for subject in SUBJECTS:
         assert [found for found in done if found[0] == subject] == [(subject, n) for n in range(1, sequence + 4)]
+
+
+async def test_a_rebalance_does_not_wait_for_what_cannot_be_finished(
+    database: Database,
+    own_database: OwnDatabase,
+    topic: Topic,
+    producer: Producer,
+    settings: ServiceSettings,
+    stopping: asyncio.Event,
+) -> None:
+    """A second member joins while the database is away: both have their partitions soon, and later every event is once.
+
+    The first gives up what it has in hand; whoever owns its partition then gets it again.
+    """
+    second = member(database, settings, topic, stopping)
+    async with running(member(database, settings, topic, stopping).run, stopping) as first_runs:
+        await send(producer, topic, *(event(subject, 1) for subject in SUBJECTS))
+        await all_done(database, 8)
+        await own_database.down()
+        try:
+            with capture_logs() as logs:
+                await send(producer, topic, *(event(subject, 2) for subject in SUBJECTS))
+                await eventually(lambda: "the database does not answer; trying again" in events_of(logs))
+                async with running(second.run, stopping) as second_runs:
+                    await eventually(lambda: events_of(logs).count("partitions assigned") == 2)
+                    assert "partitions move with messages in hand; they come again" in events_of(logs)
+                    assert "partitions move while a handler still works" not in events_of(logs)
+                    # Both meet the outage.
+                    found = len(logs)
+                    await eventually(lambda: len(logs) >= found + 4)
+                    await own_database.up()
+                    await eventually(lambda: applied(database, 16))
+                    assert not first_runs.done() and not second_runs.done()
+        finally:
+            await own_database.up()
+    assert sorted(await effects(database)) == [(subject, sequence) for subject in SUBJECTS for sequence in (1, 2)]
+    assert await topic.dead.records() == []
+
+
+def events_of(logs: Sequence[Mapping[str, object]]) -> list[object]:
+    return [log["event"] for log in logs]
+
+
+@asynccontextmanager
+async def paused(broker: KafkaContainer) -> AsyncGenerator[None]:
+    """Its connections stay open, and nothing comes over them."""
+    server = broker.container.get_wrapped_container()
+    await asyncio.to_thread(server.pause)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.unpause)
+
+
+async def test_a_consumer_can_be_stopped_while_kafka_answers_nothing(
+    database: Database,
+    topic: Topic,
+    producer: Producer,
+    settings: ServiceSettings,
+    stopping: asyncio.Event,
+    broker: KafkaContainer,
+) -> None:
+    """A broker that takes a request and never answers it holds nobody up either."""
+    works, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        works.set()
+        await may_end.wait()
+        await note_effect(transaction, event, envelope)
+
+    await send(producer, topic, event("a", 1))
+    async with running(member(database, settings, topic, stopping, handler).run, stopping) as task:
+        await works.wait()
+        async with paused(broker):
+            may_end.set()
+            await all_done(database, 1)
+            stopping.set()
+            async with asyncio.timeout(settings.shutdown_grace_seconds):
+                await task
