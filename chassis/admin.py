@@ -77,7 +77,7 @@ class AdminServer:
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
-            raise errors.port_taken("ADMIN_PORT", host, port) from error
+            raise errors.cannot_listen(error, "ADMIN_PORT", host, port) from error
         self._server.daemon_threads = True
         # By default it wakes twice a second to look whether it should end.
         serve = functools.partial(self._server.serve_forever, poll_interval=POLL_SECONDS)
@@ -95,6 +95,6 @@ def serve(host: str, port: int, loop: asyncio.AbstractEventLoop, failing: Failin
     """Serve the admin port until `close()`.
 
     Raises:
-        Misconfigured: somebody else listens there.
+        Misconfigured: it cannot listen there.
     """
     return AdminServer(host, port, loop, failing)

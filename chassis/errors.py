@@ -3,6 +3,7 @@
 Everything else that is raised is a fault: the transaction rolls back and whoever began the work decides about a retry.
 """
 
+import errno
 from dataclasses import dataclass
 
 
@@ -16,6 +17,13 @@ class Misconfigured(Exception):
 def port_taken(setting: str, host: str, port: int) -> Misconfigured:
     """Somebody else listens there."""
     return Misconfigured(f"setting {setting}: port {port} on {host} is already taken; set {setting} to a free one")
+
+
+def cannot_listen(error: OSError, setting: str, host: str, port: int) -> Misconfigured:
+    """Somebody else listens there, or the system has another reason, which it names."""
+    if error.errno == errno.EADDRINUSE:
+        return port_taken(setting, host, port)
+    return Misconfigured(f"settings HOST, {setting}: {host} port {port}: {error.strerror}")
 
 
 class Refusal(Exception):

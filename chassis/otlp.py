@@ -154,14 +154,19 @@ def _attributes(attributes: Mapping[str, Any] | None) -> list[KeyValue]:
     encoded: list[KeyValue] = []
     for key, value in attributes.items() if attributes else ():
         try:
-            encoded.append(_key_value(key, value))
+            encoded.append(key_value(key, value))
         except ValueError as error:
-            # An integer beyond 64 bits, or text that is no Unicode: the span is worth more than the attribute.
+            # The span is worth more than the attribute.
             log.warning("an attribute cannot be encoded", key=key, error=str(error))
     return encoded
 
 
-def _key_value(key: str, value: Any) -> KeyValue:
+def key_value(key: str, value: Any) -> KeyValue:
+    """An attribute in OTLP.
+
+    Raises:
+        ValueError: an integer beyond 64 bits, or text that is no Unicode.
+    """
     return KeyValue(key=key, value=_value(value))
 
 
@@ -180,6 +185,6 @@ def _value(value: Any) -> AnyValue:
         case bytes():
             return AnyValue(bytes_value=value)
         case Mapping():
-            return AnyValue(kvlist_value=KeyValueList(values=[_key_value(*item) for item in value.items()]))
+            return AnyValue(kvlist_value=KeyValueList(values=[key_value(*item) for item in value.items()]))
         case _:
             return AnyValue(array_value=ArrayValue(values=[_value(each) for each in value]))

@@ -1,19 +1,19 @@
-"""One client's connection: counted, timed while it has no request in hand, and answered even when it speaks no HTTP."""
+"""One client's connection: counted, timed, and answered even when it speaks no HTTP."""
 
 import sys
 from http import HTTPStatus
 from typing import Any
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from chassis.http_connection import TimedConnection
 from gateway import problems
 from gateway.boundary import headers_too_large
 from gateway.problems import Problem
 
 
-class Connection(H11Protocol):
-    """One of at most `connections_max` connections, which ends when it takes too long to say what it wants.
+class Connection(TimedConnection):
+    """One of at most `connections_max` connections.
 
     What is not HTTP, or has too large a head, is answered with a problem document too.
     """
@@ -26,21 +26,6 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > self._connections_max:
             self._end_with(problems.unavailable("The gateway has as many connections as it can take; try again."))
-        else:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        # uvicorn leaves the timer, and with it the connection, to itself when there was an error.
-        self._unset_keepalive_if_required()
-
-    def _unset_keepalive_if_required(self) -> None:
-        # uvicorn takes the timer away with any byte, and sets it with an answer alone. While no request is in hand it
-        # stays: a byte of a head, or of a body that has its answer, is not worth another wait.
-        if self.conn.our_state not in (h11.IDLE, h11.DONE):
-            super()._unset_keepalive_if_required()
 
     def send_400_response(self, msg: str) -> None:
         """Called while the parser's error is handled; the connection ends behind the answer."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Generator
 from typing import Any, Final, cast
@@ -58,9 +57,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise errors.port_taken("HTTP_PORT", host, port) from error
-        raise errors.Misconfigured(f"settings HOST, HTTP_PORT: {host} port {port}: {error.strerror}") from error
+        raise errors.cannot_listen(error, "HTTP_PORT", host, port) from error
     listening.setblocking(False)
     return listening
 

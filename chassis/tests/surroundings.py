@@ -222,6 +222,18 @@ async def note_effect(transaction: Transaction, event: Message, envelope: Envelo
     await transaction.run(INSERT_EFFECT, subject=envelope.subject, sequence=envelope.sequence, message_id=envelope.id)
 
 
+class Held:
+    """The same, but held up in the middle: `works` says that it has begun, `may_end` lets it go on."""
+
+    def __init__(self) -> None:
+        self.works, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def handle(self, transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        self.works.set()
+        await self.may_end.wait()
+        await note_effect(transaction, event, envelope)
+
+
 async def effects(database: Database) -> list[tuple[str, int]]:
     """What was done: subject and sequence, in the order in which it was."""
     async with database.single() as once:

@@ -24,6 +24,7 @@ from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, context, eventually, is_child, linked
 from chassis.tests.surroundings import (
     Broker,
+    Held,
     OwnDatabase,
     Record,
     Topic,
@@ -141,18 +142,12 @@ async def test_the_offset_follows_the_commit(
 ) -> None:
     """While a handler works nothing is committed to Kafka; when it is done, all of it is, and nobody gets it again."""
     monkeypatch.setattr(consumer, "COMMIT_INTERVAL_SECONDS", 0.0)
-    works, may_end = asyncio.Event(), asyncio.Event()
-
-    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
-        works.set()
-        await may_end.wait()
-        await note_effect(transaction, event, envelope)
-
+    held = Held()
     await send(producer, topic, event("a", 1))
-    async with running(group.member(handler).run, stopping):
-        await works.wait()
+    async with running(group.member(held.handle).run, stopping):
+        await held.works.wait()
         assert await group.committed() == 0
-        may_end.set()
+        held.may_end.set()
         await eventually(group.committed)
     assert await group.committed() == 1
 
@@ -541,20 +536,14 @@ async def test_shutdown_finishes_what_is_in_hand(
     database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
 ) -> None:
     """Asked to stop in the middle of a handler: it is done, its offset is committed, and nothing new is begun."""
-    works, may_end = asyncio.Event(), asyncio.Event()
-
-    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
-        works.set()
-        await may_end.wait()
-        await note_effect(transaction, event, envelope)
-
+    held = Held()
     await send(producer, topic, event("a", 1), event("a", 2))
-    async with running(group.member(handler, batch_max=1).run, stopping) as task:
-        await works.wait()
+    async with running(group.member(held.handle, batch_max=1).run, stopping) as task:
+        await held.works.wait()
         stopping.set()
         await asyncio.sleep(0)
         assert not task.done()
-        may_end.set()
+        held.may_end.set()
     assert await effects(database) == [("a", 1)]
     assert await group.committed() == 1
 
@@ -570,19 +559,13 @@ async def test_a_consumer_can_be_stopped_while_the_broker_is_down(
 ) -> None:
     """An offset that cannot be committed keeps nobody: the message comes again, and the inbox knows it."""
     monkeypatch.setattr(consumer, "COMMIT_INTERVAL_SECONDS", 0.0)
-    works, may_end = asyncio.Event(), asyncio.Event()
-
-    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
-        works.set()
-        await may_end.wait()
-        await note_effect(transaction, event, envelope)
-
+    held = Held()
     await send(producer, topic, event("a", 1))
     try:
-        async with running(group.member(handler).run, stopping) as task:
-            await works.wait()
+        async with running(group.member(held.handle).run, stopping) as task:
+            await held.works.wait()
             broker.down()
-            may_end.set()
+            held.may_end.set()
             await all_done(database, 1)
             stopping.set()
             async with asyncio.timeout(settings_of_nowhere().shutdown_grace_seconds):
@@ -605,21 +588,15 @@ async def test_partitions_move_only_after_the_batch_in_hand(
 
     Nothing new is begun, although it was fetched.
     """
-    works, may_end = asyncio.Event(), asyncio.Event()
-
-    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
-        works.set()
-        await may_end.wait()
-        await note_effect(transaction, event, envelope)
-
-    member = group.member(handler, batch_max=1)
+    held = Held()
+    member = group.member(held.handle, batch_max=1)
     await send_together(producer, topic, event("a", 1), event("a", 2))
     async with running(member.run, stopping):
-        await works.wait()
+        await held.works.wait()
         moving = asyncio.create_task(member.settle())
         await asyncio.sleep(0)
         assert not moving.done()
-        may_end.set()
+        held.may_end.set()
         await moving
         assert await effects(database) == [("a", 1)]
         assert await group.committed() == 1

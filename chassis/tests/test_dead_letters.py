@@ -88,19 +88,12 @@ async def test_redrive_ends_although_its_messages_die_again(
 ) -> None:
     """What died while redrive worked is left for the next one: a message that still cannot be handled is sent once."""
 
-    async def handler(_transaction: Transaction, _event: Message, _envelope: Envelope) -> None:
-        raise LookupError
-
-    async with running(member(database, settings, topic, stopping, handler, "a.group").run, stopping):
+    async with running(member(database, settings, topic, stopping, fail, "a.group").run, stopping):
         await send(producer, topic, event("a"))
         await eventually(topic.dead.records)
         async with asyncio.timeout(10):
             assert await redrive(settings.kafka_bootstrap_servers, topic.name) == 1
-
-        async def died_again() -> bool:
-            return len(await topic.dead.records()) == 2
-
-        await eventually(died_again)
+        await eventually(lambda: dead(topic, 2))
     assert len(await topic.records()) == 2
 
 
@@ -113,20 +106,14 @@ async def test_a_message_that_died_in_two_groups_is_redriven_once(
 ) -> None:
     """Each copy would die in both again, and every redrive double the dead."""
 
-    async def handler(_transaction: Transaction, _event: Message, _envelope: Envelope) -> None:
-        raise LookupError
-
-    async def dead(count: int) -> bool:
-        return len(await topic.dead.records()) == count
-
-    one = member(database, settings, topic, stopping, handler, "one.group")
-    other = member(database, settings, topic, stopping, handler, "other.group")
+    one = member(database, settings, topic, stopping, fail, "one.group")
+    other = member(database, settings, topic, stopping, fail, "other.group")
     async with running(one.run, stopping), running(other.run, stopping):
         for name in ("a", "b"):
             await send(producer, topic, event(name))
-        await eventually(lambda: dead(4))
+        await eventually(lambda: dead(topic, 4))
         assert await redrive(settings.kafka_bootstrap_servers, topic.name) == 2
-        await eventually(lambda: dead(8))
+        await eventually(lambda: dead(topic, 8))
     assert len(await topic.records()) == 4
 
 
@@ -160,6 +147,14 @@ async def test_groups_that_had_applied_a_message_pass_over_it(
     applied = await own_database.ask("SELECT consumer_group, count(*) FROM inbox GROUP BY 1 ORDER BY 1")
     assert [tuple(row) for row in applied] == [("strong.group", 2), ("weak.group", 2)]
     assert [subject for subject, _ in await effects(database)].count("a") == 2
+
+
+async def fail(_transaction: Transaction, _event: Message, _envelope: Envelope) -> None:
+    raise LookupError
+
+
+async def dead(topic: Topic, count: int) -> bool:
+    return len(await topic.dead.records()) == count
 
 
 def member(

@@ -24,6 +24,7 @@ from chassis.settings import ServiceSettings
 from chassis.testing import eventually
 from chassis.tests.containers import KafkaContainer
 from chassis.tests.surroundings import (
+    Held,
     OwnDatabase,
     Topic,
     all_done,
@@ -211,18 +212,12 @@ async def test_a_consumer_can_be_stopped_while_kafka_answers_nothing(
     broker: KafkaContainer,
 ) -> None:
     """A broker that takes a request and never answers it holds nobody up either."""
-    works, may_end = asyncio.Event(), asyncio.Event()
-
-    async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
-        works.set()
-        await may_end.wait()
-        await note_effect(transaction, event, envelope)
-
+    held = Held()
     await send(producer, topic, event("a", 1))
-    async with running(member(database, settings, topic, stopping, handler).run, stopping) as task:
-        await works.wait()
+    async with running(member(database, settings, topic, stopping, held.handle).run, stopping) as task:
+        await held.works.wait()
         async with paused(broker):
-            may_end.set()
+            held.may_end.set()
             await all_done(database, 1)
             stopping.set()
             async with asyncio.timeout(settings.shutdown_grace_seconds):

@@ -2,37 +2,26 @@
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Generator
 from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chassis import errors
+from chassis.http_connection import TimedConnection
 
 # Long enough for a slow card's charge.
 GRACE_SECONDS = 5
 
 
-class Connection(H11Protocol):
-    """A connection that the application can cut without an answer, which ASGI has no word for.
-
-    It ends by itself when it has had no request in hand for as long as connections are kept alive.
-    """
+class Connection(TimedConnection):
+    """A connection that the application can cut without an answer, which ASGI has no word for."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         # Each request's scope gets a copy of this as its state.
         self.app_state = {"abort": transport.abort}
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def _unset_keepalive_if_required(self) -> None:
-        # uvicorn takes the timer away with any byte, so that half a head, or a body that nobody reads, would stay.
-        if self.conn.our_state not in (h11.IDLE, h11.DONE):
-            super()._unset_keepalive_if_required()
 
 
 class Server(uvicorn.Server):
@@ -77,9 +66,7 @@ class Server(uvicorn.Server):
         try:
             listener = socket.create_server(self._address, backlog=self.config.backlog)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise errors.port_taken("HTTP_PORT", *self._address) from error
-            raise errors.Misconfigured(f"settings HOST, HTTP_PORT: {error.strerror}") from error
+            raise errors.cannot_listen(error, "HTTP_PORT", *self._address) from error
         # asyncio does this only for sockets that name their protocol; without it each answer waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await self.serve([listener])

@@ -3,42 +3,16 @@
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import (
-    AnyValue,
-    ArrayValue,
-    InstrumentationScope,
-    KeyValue,
-    KeyValueList,
-)
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+
+from chassis.otlp import key_value
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER_TRACE_ID = "00000000000000000000000000000a0b"
 # 2026-11-23T08:48:20Z
 BEGIN_NS = 1_795_423_700_000_000_000
-
-
-def attribute(key: str, value: Any) -> KeyValue:
-    return KeyValue(key=key, value=any_value(value))
-
-
-def any_value(value: Any) -> AnyValue:
-    match value:
-        case bool():
-            return AnyValue(bool_value=value)
-        case int():
-            return AnyValue(int_value=value)
-        case float():
-            return AnyValue(double_value=value)
-        case bytes():
-            return AnyValue(bytes_value=value)
-        case list():
-            return AnyValue(array_value=ArrayValue(values=[any_value(item) for item in value]))
-        case dict():
-            return AnyValue(kvlist_value=KeyValueList(values=[attribute(key, item) for key, item in value.items()]))
-        case _:
-            return AnyValue(string_value=value)
 
 
 def span(
@@ -62,13 +36,13 @@ def span(
         kind=kind,
         start_time_unix_nano=start,
         end_time_unix_nano=start + took_us * 1_000,
-        attributes=[attribute(key, value) for key, value in (attributes or {}).items()],
+        attributes=[key_value(key, value) for key, value in (attributes or {}).items()],
         **fields,
     )
 
 
 def export(service: str, scope: str, *spans: Span) -> ExportTraceServiceRequest:
-    resource = Resource(attributes=[attribute("service.name", service), attribute("service.namespace", "shop")])
+    resource = Resource(attributes=[key_value("service.name", service), key_value("service.namespace", "shop")])
     scope_spans = ScopeSpans(scope=InstrumentationScope(name=scope, version="1"), spans=spans)
     return ExportTraceServiceRequest(resource_spans=[ResourceSpans(resource=resource, scope_spans=[scope_spans])])
 
@@ -115,14 +89,14 @@ def sample_exports() -> list[ExportTraceServiceRequest]:
         status=Status(code=Status.STATUS_CODE_OK),
         dropped_attributes_count=2,
         events=[
-            Span.Event(time_unix_nano=BEGIN_NS + 2_000_002, name="later", attributes=[attribute("key", "value")]),
+            Span.Event(time_unix_nano=BEGIN_NS + 2_000_002, name="later", attributes=[key_value("key", "value")]),
             Span.Event(time_unix_nano=BEGIN_NS + 2_000_001, name="earlier"),
         ],
         links=[
             Span.Link(
                 trace_id=bytes.fromhex(OTHER_TRACE_ID),
                 span_id=bytes.fromhex("00f067aa0ba902aa"),
-                attributes=[attribute("key", 1)],
+                attributes=[key_value("key", 1)],
                 flags=1,
             )
         ],
