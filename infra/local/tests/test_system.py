@@ -96,8 +96,13 @@ async def _runner(*arguments: str) -> tuple[int, str]:
 
 
 async def _started(*arguments: str) -> Process:
+    """As from a terminal: what a shell starts in the background ignores SIGINT, and so does whatever it starts."""
     command = (sys.executable, "-m", "infra.local", *arguments)
-    return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _ended(process: Process) -> tuple[int, str]:
