@@ -160,6 +160,17 @@ class Shop:
 
         return await eventually(look, f"trace {trace_id} is complete", seconds)
 
+    async def traces_of(self, order_id: str, operation: str) -> set[str]:
+        """The ids of the traces in which the gateway served such a request about the order."""
+        path, query = self.system.search("gateway", {"shop.order.id": order_id}, operation)
+        async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
+            response = await store.get(path, params=query)
+        if response.status_code == 404:
+            return set()
+        answer = response.json()
+        # What Jaeger's own search page is given is not OTLP.
+        return {trace["traceID"] for trace in answer["data"]} if "data" in answer else _trace_ids(answer)
+
 
 def _spans(answer: Json) -> list[Span]:
     found: list[Span] = []
@@ -183,6 +194,11 @@ def _spans(answer: Json) -> list[Span]:
                     )
                 )
     return found
+
+
+def _trace_ids(answer: Json) -> set[str]:
+    scopes = [scope for resource in answer["result"]["resourceSpans"] for scope in resource["scopeSpans"]]
+    return {span["traceId"] for scope in scopes for span in scope["spans"]}
 
 
 def _attributes(holder: Json) -> dict[str, Any]:
