@@ -1,4 +1,4 @@
-"""Jaeger's own page, 1440 pixels wide, shows every kind of order with a name in each row and no clock under suspicion."""
+"""Jaeger's page, 1440 pixels wide, shows every kind of order with a name in each row and suspects no clock."""
 
 from collections.abc import AsyncIterator
 
@@ -42,7 +42,7 @@ async def our_page(shop: Shop, browser: Browser) -> AsyncIterator[TracePage]:
 
 @every_kind
 async def test_every_row_has_a_name(own_page: TracePage, played: dict[str, Played], kind: Kind) -> None:
-    """In the column that Jaeger gives to names unless told, no row is indented so far that nothing of its name is seen."""
+    """In the quarter that Jaeger itself gives to names, no row is indented so far that nothing of its name is seen."""
     order = played[kind.name]
     for trace_id in (order.trace_id, *order.further_trace_ids):
         rows = await own_page.open(trace_id)
@@ -55,7 +55,7 @@ async def test_every_row_has_a_name(own_page: TracePage, played: dict[str, Playe
 async def test_no_name_is_cut_and_no_clock_is_suspected(
     our_page: TracePage, played: dict[str, Played], kind: Kind
 ) -> None:
-    """With half of the page for names each can be read to its end; no span carries a warning; nothing fails in the page."""
+    """In half of the page each name can be read to its end; no span carries a warning; nothing fails in the page."""
     order = played[kind.name]
     for trace_id in (order.trace_id, *order.further_trace_ids):
         rows = await our_page.open(trace_id)

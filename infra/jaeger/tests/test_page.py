@@ -11,6 +11,7 @@ from playwright.async_api import Browser
 
 from chassis import telemetry
 from chassis.relay import Relay
+from chassis.source import code
 from infra.jaeger.page import HEIGHT, WIDTH, TracePage, page_of
 from infra.jaeger.tests.container import ROOT, Jaeger
 from infra.local.tests.sample_spans import TRACE_ID, export, span
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.browser, pytest.mark.asyncio(loop_
 
 ORDER_ID = "0198c0de-0000-7000-8000-000000000001"
 CODE = ("code.file.path", "code.function.name", "code.line.number")
-LINE = f"chassis/relay.py:{telemetry.code(Relay.round)['code.line.number']}"
+LINE = f"chassis/relay.py:{code(Relay.round)['code.line.number']}"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
 
 def relayed() -> ExportTraceServiceRequest:
     """A trace of one span, whose code is a function of this clone."""
-    attributes = {"a.first": "by the alphabet", telemetry.ORDER_ID: ORDER_ID, **telemetry.code(Relay.round)}
+    attributes = {"a.first": "by the alphabet", telemetry.ORDER_ID: ORDER_ID, **code(Relay.round)}
     return export("order", "test", span("relay", "00f067aa0ba902b7", attributes=attributes))
 
 

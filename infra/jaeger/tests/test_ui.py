@@ -8,10 +8,11 @@ from shop.order.v1 import order_service_pb2
 
 from chassis import telemetry
 from chassis.relay import Relay
+from chassis.source import code
 from infra.jaeger.page import CONFIGURATION
 from infra.jaeger.tests.container import QUERY, Jaeger
 
-TAGS = {telemetry.ORDER_ID, *telemetry.code(Relay.round)}
+TAGS = {telemetry.ORDER_ID, *code(Relay.round)}
 
 
 def test_links_are_made_of_tags_that_spans_have() -> None:
