@@ -149,7 +149,8 @@ class Shop:
         async def look() -> list[Span] | None:
             nonlocal seen
             async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
-                response = await store.get(f"/api/v3/traces/{trace_id}")
+                # Raw: otherwise Jaeger's memory keeps its remarks on a trace that is incomplete yet (jaeger#787).
+                response = await store.get(f"/api/v3/traces/{trace_id}", params={"raw_traces": "true"})
             spans = _spans(response.json()) if response.status_code == 200 else []
             complete = until(spans) if callable(until) else any(span.name == until for span in spans)
             settled = len(spans) == seen and complete
