@@ -10,7 +10,7 @@ SERVICES := $(sort $(shell find protos/shop -name '*_service.proto'))
 SOURCES := chassis gateway services infra e2e conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down start stop status test e2e bench check fmt protos release-protos lock migration logs redrive clean
+.PHONY: help setup demo up down start stop status test e2e bench pictures check fmt protos release-protos lock migration logs redrive clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ e2e: .venv/.dev ## the end-to-end tests alone
 
 bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60; COMPOSE=1 loads the containers
 	@$(BIN)/python -m infra.bench $(if $(COMPOSE),--compose) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
+
+pictures: .venv/.dev ## take the pictures of Jaeger's page in docs/pictures again, from orders in containers
+	@$(BIN)/python -m infra.jaeger.pictures
 
 check: .venv/.dev ## style, types, import contracts, protos and locks
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """Jaeger's page, 1440 pixels wide, shows every kind of order with a name in each row and suspects no clock."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,12 +11,14 @@ from playwright.async_api import Browser
 from e2e.conftest import Shop, on_containers
 from e2e.kinds import KINDS, POST, Kind, Played, play_all
 from infra.jaeger.page import WIDTH, TracePage, page_of
+from infra.jaeger.pictures import PICTURES, take_pictures
 from infra.system import System
 
 pytestmark = [pytest.mark.browser, on_containers]
 
 DEPTH_MAX = 11
 CONFIRMED_DEPTH_MAX = 9
+PICTURE_BYTES_MAX = 250_000
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
@@ -78,3 +81,20 @@ async def test_a_search_for_the_order_finds_its_trace_alone(
     found = await our_page.search("gateway", POST, {"shop.order.id": order.order_id})
     repeats = order.further_trace_ids if name == "repeated POST" else ()
     assert sorted(found) == sorted((order.trace_id, *repeats))
+
+
+async def test_the_pictures_of_the_readme_can_be_taken_again(system: System, browser: Browser, tmp_path: Path) -> None:
+    """The script finds the spans that it unfolds; a picture is as wide as the page, and small enough for a README."""
+    await take_pictures(system.gateway_url, system.traces_url, browser, tmp_path)
+    assert set(names_in(tmp_path)) == set(names_in(PICTURES))
+    for content in (*contents(tmp_path), *contents(PICTURES)):
+        assert int.from_bytes(content[16:20]) == WIDTH
+        assert len(content) < PICTURE_BYTES_MAX
+
+
+def names_in(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in folder.iterdir()]

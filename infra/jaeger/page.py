@@ -4,6 +4,7 @@ async with page_of(browser, url) as page: …      a reader who comes for the fi
 """
 
 import json
+import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,6 +21,12 @@ WIDTH, HEIGHT = 1440, 900
 NAME_PIXELS_MIN = 8
 # In Jaeger's unit.
 HOUR = 3_600_000_000
+# Of a comparison: how much larger than Jaeger shows it at first, and where it begins below the page's head.
+ENLARGED = 3.2
+COMPARED_TOP = 200
+MARGIN = 50
+
+_BOXES = "all => all.map(one => one.getBoundingClientRect()).map(box => [box.left, box.top, box.right, box.bottom])"
 
 _ROWS = """rows => rows.map(row => {
     const name = row.querySelector(".endpoint-name").getBoundingClientRect();
@@ -98,12 +105,19 @@ class TracePage:
                 return list(seen.values())
             await drawn.last.scroll_into_view_if_needed()
 
-    async def details(self, operation: str) -> Locator:
-        """The table of attributes of the first span of that name."""
-        row = self.page.locator(".VirtualizedTraceView--row", has=self.page.get_by_text(operation, exact=True)).first
+    def _row(self, operation: str) -> Locator:
+        """The row of the first span of that name."""
+        return self.page.locator(".VirtualizedTraceView--row", has=self.page.get_by_text(operation, exact=True)).first
+
+    async def fold(self, operation: str) -> None:
+        """Hide what is below the first span of that name."""
+        await self._row(operation).locator(".SpanTreeOffset").click()
+
+    async def attributes(self, operation: str) -> Locator:
+        """Unfold the first span of that name; returns the table of its attributes, which Jaeger's page calls tags."""
+        row = self._row(operation)
         await row.locator(".span-name").click()
         details = row.locator("xpath=following-sibling::*[1]")
-        # What Jaeger's page calls tags.
         await details.locator(".AccordianKeyValues--header", has_text="Tags:").click()
         return details.locator(".KeyValueTable")
 
@@ -117,6 +131,25 @@ class TracePage:
         await results.or_(self.page.get_by_text("No trace results")).first.wait_for()
         addresses = await results.evaluate_all("links => links.map(link => link.getAttribute('href'))")
         return [address.removeprefix("/trace/").split("?")[0] for address in addresses]
+
+    async def compare(self, before: str, after: str, *, begins: str) -> None:
+        """Show in color what the second trace has more, or less, than the first.
+
+        Args:
+            begins: the operation that stands at the left. Jaeger shows everything, in letters too small to read.
+        """
+        await self.page.goto(f"{self._url}/trace/{before}...{after}")
+        nodes = self.page.locator(".DiffNode")
+        await nodes.first.wait_for()
+        left, _, _, _ = (await nodes.filter(has_text=begins).evaluate_all(_BOXES))[0]
+        top = min(box[1] for box in await nodes.evaluate_all(_BOXES))
+        # The wheel enlarges about the pointer; what is there stays.
+        about = [(at * ENLARGED - to) / (ENLARGED - 1) for at, to in ((left, MARGIN), (top, COMPARED_TOP))]
+        await self.page.mouse.move(*about)
+        await self.page.mouse.wheel(0, -500 * math.log2(ENLARGED))
+        await self.page.locator(".TraceDiffGraph--dag:not(.is-small)").wait_for()
+        bottom = max(box[3] for box in await nodes.evaluate_all(_BOXES))
+        await self.page.set_viewport_size({"width": WIDTH, "height": int(bottom + MARGIN)})
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type == "error":

@@ -40,7 +40,7 @@ def relayed() -> ExportTraceServiceRequest:
 async def attributes(page: TracePage) -> dict[str, str | None]:
     """The attributes of the span as the page lists them, each with where its link leads."""
     await page.open(TRACE_ID)
-    rows = await (await page.details("relay")).locator("tr").all()
+    rows = await (await page.attributes("relay")).locator("tr").all()
     shown: dict[str, str | None] = {}
     for row in rows:
         links = await row.locator("a").all()
