@@ -22,6 +22,7 @@ from gateway import openapi, problems
 from gateway.boundary import CallerLink, TrustBoundary
 from gateway.comments import comments
 from gateway.docs import add_docs
+from gateway.examples import examples
 from gateway.exchange import Gate
 from gateway.probes import add_probes
 from gateway.routes import UnaryEndpoint, method_not_allowed, resources
@@ -72,7 +73,7 @@ def create_app(
 
     app.router.routes.extend(resources(found, endpoint))
     add_probes(app, {name: channel for name, (_, channel) in services.items()}, stopping)
-    add_docs(app, lambda: openapi.document(found, comments(PROTO_IMAGE)))
+    add_docs(app, lambda: openapi.document(found, comments(PROTO_IMAGE), examples(PROTO_IMAGE)))
     return TrustBoundary(app, settings.header_bytes_max)
 
 
