@@ -27,7 +27,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Times are nanoseconds since the epoch; `error` is None unless it failed, and may be empty if it did."""
+    """Times are nanoseconds since the epoch; `error` is None unless it failed, and empty if it does not say why."""
 
     id: str
     trace_id: str
@@ -57,7 +57,8 @@ def one_line(text: str) -> str:
 
 
 def _span(span: dict[str, Any], service: str) -> Span:
-    status = span.get("status", {})
+    status, attributes = span.get("status", {}), _attributes(span)
+    why = one_line(status.get("message", "")) or attributes.get("error.type", "")
     return Span(
         id=span["spanId"],
         trace_id=span["traceId"],
@@ -66,13 +67,13 @@ def _span(span: dict[str, Any], service: str) -> Span:
         service=service,
         start=int(span["startTimeUnixNano"]),
         end=int(span["endTimeUnixNano"]),
-        error=one_line(status.get("message", "")) if status.get("code") == _ERROR else None,
+        error=why if status.get("code") == _ERROR else None,
         links=tuple(Link(link["traceId"], link["spanId"], _attributes(link)) for link in span.get("links", [])),
         events=tuple(
             Event(one_line(event.get("name", "")), int(event.get("timeUnixNano", 0)), _attributes(event))
             for event in span.get("events", [])
         ),
-        attributes=_attributes(span),
+        attributes=attributes,
     )
 
 

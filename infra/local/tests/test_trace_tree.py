@@ -174,6 +174,16 @@ def test_what_tells_a_span_from_others_of_its_name_is_noted(
     assert line.notes == notes
 
 
+@pytest.mark.parametrize(
+    ("message", "attributes", "remarks"),
+    [("gone", {"error.type": "503"}, "ERROR gone"), ("", {"error.type": "503"}, "ERROR 503"), ("", {}, "ERROR")],
+)
+def test_a_failed_span_says_why_as_far_as_it_knows(message: str, attributes: dict[str, str], remarks: str) -> None:
+    status = Status(code=Status.STATUS_CODE_ERROR, message=message)
+    [line] = lines_of_order(span("POST /charges", ROOT, attributes=attributes, status=status))
+    assert line.remarks == remarks
+
+
 def test_a_span_without_its_parent_is_drawn_at_the_top_and_says_so() -> None:
     """A trace with a hole must not hide what hangs below the hole."""
     lines = lines_of_order(span("root", ROOT), span("lost", SEND, CREATE, start_us=5), span("below", PROCESS, SEND))
