@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from google.protobuf.message import Message
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.trace import Span
+from opentelemetry.trace import Link, Span
 
 from chassis import inbox, kafka, logs, message_spans, messages, telemetry
 from chassis.database import Database, Transaction, is_locked, is_overdue, is_transient
@@ -43,6 +43,9 @@ REVOKE_SECONDS_MAX = 20.0
 
 _HANDLED = telemetry.meter.create_counter(
     "shop.inbox.messages", description="Messages that a group applied or knew already."
+)
+_AGE = telemetry.meter.create_histogram(
+    "shop.kafka.age", unit="s", description="How long messages were on Kafka before a group took them, by group."
 )
 _DURATION = telemetry.meter.create_histogram(
     "messaging.process.duration", unit="s", description="How long a batch of messages took, by group."
@@ -283,42 +286,58 @@ class Consumer:
         self._client.resume(*(assigned & self._client.assignment()))
 
     async def _transaction(self, deliveries: Sequence[Delivery]) -> None:
-        began = time.perf_counter()
-        topics = sorted({delivery.record.topic for delivery in deliveries})
+        began, at_ns = time.perf_counter(), time.time_ns()
         envelopes = [delivery.envelope for delivery in deliveries]
-        poll = message_spans.poll(topics, self._subscription.group, envelopes)
-        spans = [self._span(delivery, poll) for delivery in deliveries]
+        spans = [self._span(delivery, at_ns) for delivery in deliveries]
         # Alone, a message's trace tells everything; a statement that serves several orders belongs to the batch's.
-        alone = len(deliveries) == 1
+        poll = None if len(deliveries) == 1 else self._poll(deliveries)
         with (
-            telemetry.inside(spans[0] if alone else poll),
-            telemetry.about_order(envelopes[0].subject if alone else ""),
+            telemetry.inside(poll or spans[0]),
+            telemetry.about_order("" if poll else envelopes[0].subject),
         ):
             async with self._database.transaction() as transaction:
+                transaction.batch = poll
                 new = await inbox.note(transaction, self._subscription.group, [one.id for one in envelopes])
                 for delivery, span in zip(deliveries, spans, strict=True):
                     outcome = "applied" if delivery.envelope.id in new else "duplicate"
                     span.set_attribute("shop.inbox.outcome", outcome)
                     if outcome == "applied":
                         await self._handle(transaction, delivery, span)
-        for span in (*spans, poll):
+        for span in spans:
+            if poll:
+                message_spans.shared(span, transaction.shared, len(deliveries))
             span.end()
+        if poll:
+            poll.end()
         _DURATION.record(time.perf_counter() - began, {"messaging.consumer.group.name": self._subscription.group})
-        for envelope in envelopes:
-            outcome = "applied" if envelope.id in new else "duplicate"
+        for delivery in deliveries:
+            outcome = "applied" if delivery.envelope.id in new else "duplicate"
             _HANDLED.add(1, {"group": self._subscription.group, "outcome": outcome})
+            _AGE.record(message_spans.kafka_age_seconds(delivery.record, at_ns), {"group": self._subscription.group})
 
     async def _handle(self, transaction: Transaction, delivery: Delivery, span: Span) -> None:
-        with telemetry.about_order(delivery.envelope.subject), telemetry.inside(span):
-            await delivery.handler(transaction, delivery.event, delivery.envelope)
+        envelope, onward = delivery.envelope, None
+        if self._trace_async == "link":
+            # Only the message's own work begins a trace; what follows from it stays in the order's.
+            onward = telemetry.Onward(envelope.trace, Link(span.get_span_context()))
+        with (
+            telemetry.about_order(envelope.subject),
+            telemetry.inside(span, onward),
+            telemetry.decided_by(delivery.handler),
+        ):
+            await delivery.handler(transaction, delivery.event, envelope)
 
-    def _span(self, delivery: Delivery, poll: Span | None = None) -> Span:
+    def _poll(self, deliveries: Sequence[Delivery]) -> Span:
+        topics = sorted({delivery.record.topic for delivery in deliveries})
+        return message_spans.poll(topics, self._subscription.group, [delivery.envelope for delivery in deliveries])
+
+    def _span(self, delivery: Delivery, at_ns: int | None = None) -> Span:
         return message_spans.process(
             delivery.record,
             delivery.envelope,
             self._subscription.group,
             delivery.handler,
-            batch=poll,
+            at_ns=at_ns,
             trace_async=self._trace_async,
         )
 

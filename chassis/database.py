@@ -9,14 +9,16 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
 from pydantic import SecretStr
 
 from chassis import errors, logs, telemetry
+from chassis.committed_spans import hold
+from chassis.source import Source, call_site
 
 log = logs.get(__name__)
 
@@ -70,16 +72,12 @@ class Sql:
         return [parameters[name] for name in self._names]
 
 
-@contextmanager
-def _statement(sql: Sql) -> Generator[None]:
-    with telemetry.span(sql.summary, SpanKind.CLIENT, sql.attributes):
-        try:
-            yield
-        except asyncpg.PostgresError as error:
-            # It may quote the whole row, a card token in it, and errors end in logs and in the status of spans.
-            error.detail = None  # pyright: ignore[reportAttributeAccessIssue] - set when the answer is read
-            error.add_note(sql.query)
-            raise
+class Promised(NamedTuple):
+    """A row to be written just before the commit, and the span and order it was promised in."""
+
+    span: Span
+    order_id: str
+    row: Any
 
 
 class Transaction:
@@ -87,35 +85,60 @@ class Transaction:
 
     def __init__(self, connection: PoolConnectionProxy) -> None:
         self._connection = connection
-        self._collected: dict[Collected, list[Any]] = {}
+        self._collected: dict[Collected, list[Promised]] = {}
+        self._open: list[Span] = []
         self.committed: list[Callable[[], None]] = []
         self.notifications: set[tuple[str, str]] = set()
+        # The span of the batch, if the transaction serves one, and the statements that ran under it, by summary.
+        self.batch: Span | None = None
+        self.shared: dict[str, SpanContext] = {}
 
     async def all(self, sql: Sql, **parameters: Any) -> Sequence[Row]:
         """The rows that the statement returns."""
-        with _statement(sql):
+        with self._statement(sql, call_site(1)):
             return await self._connection.fetch(sql.query, *sql.arguments(parameters))
 
     async def first(self, sql: Sql, **parameters: Any) -> Row | None:
         """The first row that the statement returns, or None."""
-        with _statement(sql):
+        with self._statement(sql, call_site(1)):
             return await self._connection.fetchrow(sql.query, *sql.arguments(parameters))
 
     async def run(self, sql: Sql, **parameters: Any) -> int:
         """The number of rows that the statement changed."""
-        with _statement(sql):
+        with self._statement(sql, call_site(1)):
             # Such as `INSERT 0 3`.
             done = await self._connection.execute(sql.query, *sql.arguments(parameters))
             return int(done.rsplit(" ", 1)[-1])
 
     async def many(self, sql: Sql, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run the statement once for each of the rows, in one round trip."""
-        with _statement(sql):
+        with self._statement(sql, call_site(1)):
             await self._connection.executemany(sql.query, [sql.arguments(row) for row in rows])
 
+    @contextmanager
+    def _statement(self, sql: Sql, source: Source) -> Generator[None]:
+        is_shared = self.batch is not None and get_current_span() is self.batch
+        with telemetry.span(sql.summary, SpanKind.CLIENT, {**sql.attributes, **source}) as span:
+            if is_shared:
+                self.shared[sql.summary] = span.get_span_context()
+            try:
+                yield
+            except asyncpg.PostgresError as error:
+                # It may quote the whole row, a card token in it, and errors end in logs and in the status of spans.
+                error.detail = None  # pyright: ignore[reportAttributeAccessIssue] - set when the answer is read
+                error.add_note(sql.query)
+                raise
+
     def collect(self, flush: Collected, row: Any) -> None:
-        """Keep a row for `flush`, which gets all it was given in this transaction once, just before the commit."""
-        self._collected.setdefault(flush, []).append(row)
+        """Keep a row for `flush`, which gets all it was given in this transaction once, just before the commit.
+
+        Rows of one span are flushed under it, rows of several under what is current then: their batch.
+        """
+        self._collected.setdefault(flush, []).append(Promised(get_current_span(), telemetry.order_id(), row))
+
+    def keep_open(self, span: Span) -> None:
+        """End the span with the commit; of what is rolled back nothing is told."""
+        self._open.append(span)
 
     def notify(self, channel: str, key: str = "") -> None:
         """Wake this process' listeners of the channel once the transaction has committed."""
@@ -129,8 +152,18 @@ class Transaction:
         """Write what was collected."""
         while self._collected:
             collected, self._collected = self._collected, {}
-            for flush, rows in collected.items():
-                await flush(self, rows)
+            for flush, promised in collected.items():
+                rows = [one.row for one in promised]
+                if len({one.span for one in promised}) > 1:
+                    await flush(self, rows)
+                    continue
+                with telemetry.inside(promised[0].span), telemetry.about_order(promised[0].order_id):
+                    await flush(self, rows)
+
+    def end_spans(self) -> None:
+        """End the spans that were kept open."""
+        for span in self._open:
+            span.end()
 
 
 class Database:
@@ -196,7 +229,7 @@ class Database:
         Args:
             begins: called when nothing is waited for any more but the database.
         """
-        with telemetry.hold():
+        with hold():
             async with self._connection(begins) as connection:
                 try:
                     await connection.execute("BEGIN")
@@ -204,6 +237,7 @@ class Database:
                     yield transaction
                     await transaction.flush()
                     await _commit(connection)
+                    transaction.end_spans()
                 except BaseException:
                     await _roll_back(connection)
                     raise
@@ -226,7 +260,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `handler(transaction, …)` in a transaction under a span of its name.
+        """Run `handler(transaction, …)` in a transaction; the current span is its span, and leads to the handler.
 
         Cancelling the caller does not cancel work that has begun: it is awaited to its commit or rollback first,
         because a connection abandoned in the middle of a statement is neither. What waits for a connection is dropped.
@@ -234,9 +268,9 @@ class Database:
         begun = asyncio.Event()
 
         async def work() -> T:
-            with telemetry.span(handler.__name__, attributes=telemetry.code(handler)):
-                async with self.transaction(begun.set) as transaction:
-                    return await handler(transaction, *args, **kwargs)
+            telemetry.leads_to(handler)
+            async with self.transaction(begun.set) as transaction:
+                return await handler(transaction, *args, **kwargs)
 
         working = asyncio.create_task(work())
         try:

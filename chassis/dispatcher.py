@@ -9,13 +9,16 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import grpc
 import grpc.aio
+from opentelemetry.trace import Span, SpanKind
 
-from chassis import commands, logs, telemetry
+from chassis import commands, grpc_client, logs, telemetry
 from chassis.database import Database, Row, Sql, Transaction
+from chassis.source import code
 from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
 
@@ -85,6 +88,7 @@ class Dispatcher:
     Args:
         channels: by the service's full name, such as `shop.payment.v1.PaymentService`.
         refused: called in the transaction that deletes a command refused for ever.
+        decided_by: the function that decides which commands are sent; the span of each call leads to it.
     """
 
     def __init__(
@@ -93,11 +97,13 @@ class Dispatcher:
         channels: Mapping[str, grpc.aio.Channel],
         refused: Refused,
         *,
+        decided_by: Callable[..., Any],
         stopping: asyncio.Event,
         concurrency_max: int = 32,
         poll_interval_seconds: float = 2.0,
     ) -> None:
         self._database, self._channels, self._refused = database, channels, refused
+        self._source = code(decided_by)
         self._calls: dict[str, Callable[..., Awaitable[bytes]]] = {}
         self._queue = WorkQueue(
             "dispatcher",
@@ -129,33 +135,46 @@ class Dispatcher:
 
     async def _deliver(self, row: Row) -> UUID | None:
         """Call once; returns the id if the command was accepted."""
-        stored = TraceContext(row.traceparent, row.tracestate)
         telemetry.concerns(row.saga_id)
-        with telemetry.span(
-            f"saga {row.step}",
-            attributes={
-                "shop.saga.step": row.step,
-                "shop.saga.attempt": row.attempts,
-                "shop.saga.direction": row.direction,
-                "shop.outbox.age_ms": round(float(row.age_seconds) * 1000, 1),
-                **telemetry.code(Dispatcher._deliver),
-            },
-            parent=telemetry.restore(stored),
-        ) as span:
+        span = self._span(row)
+        with telemetry.inside(span):
             try:
-                await self._call(row.method)(row.payload, timeout=RPC_DEADLINE_SECONDS)
+                await self._call(row.method)(
+                    row.payload, timeout=RPC_DEADLINE_SECONDS, metadata=grpc_client.metadata(span)
+                )
             except grpc.aio.AioRpcError as error:
-                code = error.code()
-                span.set_attribute("rpc.status_code", code.name)
-                if code in _REFUSED_FOR_EVER:
-                    await self._refuse(row, f"{code.name}: {error.details()}")
+                status = error.code()
+                if status in _REFUSED_FOR_EVER:
+                    # A refusal is an answer, so the call did not fail; the saga hears it.
+                    span.set_attribute("rpc.status_code", status.name)
+                    span.end()
+                    await self._refuse(row, f"{status.name}: {error.details()}")
                 else:
-                    telemetry.fail(span, error)
-                    await self._defer(row, code.name)
-                _DELIVERED.add(1, {"step": row.step, "outcome": code.name})
-                return None
-        _DELIVERED.add(1, {"step": row.step, "outcome": "OK"})
-        return row.id
+                    grpc_client.end(span, status, error.details())
+                    await self._defer(row, status.name)
+            else:
+                status = grpc.StatusCode.OK
+                grpc_client.end(span, status)
+        _DELIVERED.add(1, {"step": row.step, "outcome": status.name})
+        return row.id if status is grpc.StatusCode.OK else None
+
+    def _span(self, row: Row) -> Span:
+        """The call's own CLIENT span, named by what the saga wants: the method follows below it, on the server's."""
+        return telemetry.start_span(
+            f"saga {row.step}",
+            SpanKind.CLIENT,
+            {
+                "rpc.system.name": "grpc",
+                "rpc.method": row.method[1:],
+                "shop.saga.step": row.step,
+                "shop.saga.direction": row.direction,
+                "shop.saga.attempt": row.attempt,
+                "shop.command.try": row.attempts,
+                "shop.command.age_ms": round(float(row.age_seconds) * 1000, 1),
+                **self._source,
+            },
+            telemetry.restore(TraceContext(row.traceparent, row.tracestate)),
+        )
 
     async def _defer(self, row: Row, reason: str) -> None:
         seconds = random.uniform(0, min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2**row.attempts))  # noqa: S311 - jitter

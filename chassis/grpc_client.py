@@ -19,13 +19,15 @@ deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 DEFAULT_DEADLINE_SECONDS = 5.0
 
 
-def connect(address: str, *, retries: bool = True) -> grpc.aio.Channel:
+def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.aio.Channel:
     """A channel to every replica behind `address`.
 
     Args:
         address: a gRPC target, such as `127.0.0.1:50051` or `dns:///order:50051`.
         retries: retry calls that found nobody (UNAVAILABLE), at most twice. Off where the caller retries by itself:
             two layers of retries multiply.
+        traced: open a CLIENT span for each call, and end it with the time that is left for it. Off where the caller
+            opens its own, sends `metadata` along, and sets the time limit.
     """
     config: dict[str, Any] = {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -57,7 +59,8 @@ def connect(address: str, *, retries: bool = True) -> grpc.aio.Channel:
         # The proxy of `http_proxy` leads out of the house, and who is called here is inside.
         ("grpc.enable_http_proxy", 0),
     ]
-    return grpc.aio.insecure_channel(address, options=options, interceptors=[UnaryClient(), StreamClient()])
+    interceptors = [UnaryClient(), StreamClient()] if traced else None
+    return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
 
 
 def remaining_seconds(wanted: float | None) -> float:
@@ -67,16 +70,19 @@ def remaining_seconds(wanted: float | None) -> float:
     return seconds if ends_at is None else min(seconds, max(0.0, ends_at - time.monotonic()))
 
 
-def _start(method: str, metadata: Any) -> tuple[Span, grpc.aio.Metadata]:
+def metadata(span: Span, given: Any = None) -> grpc.aio.Metadata:
+    """What a call carries, so that the server's span becomes the child of `span`."""
+    sent = grpc.aio.Metadata(*(given or ()))
+    for name, value in telemetry.store(span)._asdict().items():
+        if value:
+            sent.add(name, value)
+    return sent
+
+
+def _start(method: str, given: Any) -> tuple[Span, grpc.aio.Metadata]:
     name = method.lstrip("/")
     started = telemetry.start_span(name, SpanKind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name})
-    sent = grpc.aio.Metadata(*(metadata or ()))
-    stored = telemetry.store(started)
-    if stored.traceparent:
-        sent.add("traceparent", stored.traceparent)
-    if stored.tracestate:
-        sent.add("tracestate", stored.tracestate)
-    return started, sent
+    return started, metadata(started, given)
 
 
 def _details(
@@ -85,7 +91,8 @@ def _details(
     return grpc.aio.ClientCallDetails(given.method, timeout, metadata, given.credentials, given.wait_for_ready)
 
 
-def _end(started: Span, code: grpc.StatusCode, details: str | None = None) -> None:
+def end(started: Span, code: grpc.StatusCode, details: str | None = None) -> None:
+    """End a CLIENT span with the call's status."""
     started.set_attribute("rpc.status_code", code.name)
     if code is not grpc.StatusCode.OK:
         started.set_attribute("error.type", code.name)
@@ -106,16 +113,16 @@ class UnaryClient(grpc.aio.UnaryUnaryClientInterceptor):
         if method.startswith("/grpc."):
             # Health is asked all the time; servers do not trace it either.
             return await continuation(client_call_details, request)
-        started, metadata = _start(method, client_call_details.metadata)
+        started, sent = _start(method, client_call_details.metadata)
         timeout = remaining_seconds(client_call_details.timeout)
         if timeout <= 0:
             # On the wire a deadline is rounded up: the server would begin what nobody waits for.
             too_late = grpc.StatusCode.DEADLINE_EXCEEDED
-            _end(started, too_late)
+            end(started, too_late)
             raise grpc.aio.AioRpcError(
                 too_late, grpc.aio.Metadata(), grpc.aio.Metadata(), "the deadline had passed before the call"
             )
-        details = _details(client_call_details, timeout, metadata)
+        details = _details(client_call_details, timeout, sent)
         call: Any = None
         try:
             with telemetry.inside(started):
@@ -127,9 +134,9 @@ class UnaryClient(grpc.aio.UnaryUnaryClientInterceptor):
             # Who stops waiting for a status does not end the call: the server would work on until the deadline.
             if call is not None:
                 call.cancel()
-            _end(started, grpc.StatusCode.CANCELLED)
+            end(started, grpc.StatusCode.CANCELLED)
             raise
-        _end(started, code, None if code is grpc.StatusCode.OK else await call.details())
+        end(started, code, None if code is grpc.StatusCode.OK else await call.details())
         return call
 
 
@@ -145,14 +152,14 @@ class StreamClient(grpc.aio.UnaryStreamClientInterceptor):
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,
     ) -> Any:
-        started, metadata = _start(_text(client_call_details.method), client_call_details.metadata)
-        call = await continuation(_details(client_call_details, client_call_details.timeout, metadata), request)
+        started, sent = _start(_text(client_call_details.method), client_call_details.metadata)
+        call = await continuation(_details(client_call_details, client_call_details.timeout, sent), request)
 
-        async def end() -> None:
-            _end(started, await call.code())
+        async def end_span() -> None:
+            end(started, await call.code())
 
         def ended(_call: Any) -> None:
-            ending = asyncio.get_running_loop().create_task(end())
+            ending = asyncio.get_running_loop().create_task(end_span())
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 

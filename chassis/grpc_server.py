@@ -79,7 +79,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             stream = handler.unary_stream
 
             async def unary_stream(request: Message, context: Any) -> AsyncIterator[Message]:
-                call = Call(method, request, context)
+                call = Call(method, request, context, stream)
                 try:
                     await call.check(self._validator)
                     async for response in stream(request, context):
@@ -96,7 +96,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         unary = handler.unary_unary
 
         async def unary_unary(request: Message, context: Any) -> Message:
-            call = Call(method, request, context)
+            call = Call(method, request, context, unary)
             try:
                 async with call.limit(self._deadline_seconds):
                     await call.check(self._validator)
@@ -118,11 +118,14 @@ class Interceptor(grpc.aio.ServerInterceptor):
 class Call:
     """One RPC on its way through the server.
 
+    Its SERVER span is the span of the unit of work too, and leads to the handler that decides; where there is none, to
+    the servicer's own method.
+
     grpc.aio runs each RPC in a task, hence in a context of its own: what is set here needs no undoing.
     """
 
-    def __init__(self, method: str, request: Message, context: Any) -> None:
-        self._method, self._request, self._context = method, request, context
+    def __init__(self, method: str, request: Message, context: Any, servicer: Callable[..., Any]) -> None:
+        self._method, self._request, self._context, self._servicer = method, request, context, servicer
         self._began = time.perf_counter()
         self._code, self._limit = grpc.StatusCode.OK, asyncio.timeout(None)
         sent = {key: value for key, value in context.invocation_metadata() or () if key.startswith("trace")}
@@ -166,6 +169,7 @@ class Call:
         """Turn what was raised into a status: a refusal with its details, a fault without its innards."""
         if isinstance(error, errors.Refusal):
             self._code = _code(error)
+            self._span.set_attribute("shop.refusal", error.reason)
             await self._context.abort_with_status(rpc_status.to_status(_rich_status(self._code, error)))
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             self._code = grpc.StatusCode.CANCELLED
@@ -182,6 +186,7 @@ class Call:
 
     def end(self) -> None:
         """End the span and record the duration."""
+        telemetry.leads_to(self._servicer)
         self._span.set_attribute("rpc.status_code", self._code.name)
         if self._code in _SERVER_FAULTS:
             self._span.set_attribute("error.type", self._code.name)

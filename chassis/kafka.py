@@ -54,9 +54,18 @@ class Producer:
         await self.stop()
 
     async def send(
-        self, topic: str, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, Any]] = ()
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Sequence[tuple[str, Any]] = (),
+        timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
         """Take a message for sending; the future is the broker's answer, which may never come: that means unknown.
+
+        Args:
+            timestamp_ms: the record's, since the epoch; now unless told. That of the answer is no use: the library
+                gives every message of a batch the first one's.
 
         Raises:
             KafkaError: it was not taken.
@@ -65,7 +74,9 @@ class Producer:
             if self._has_gap:
                 await self._renew()
         client = self.client
-        answer = asyncio.ensure_future(await client.send(topic, value, key=key, headers=headers))
+        answer = asyncio.ensure_future(
+            await client.send(topic, value, key=key, headers=headers, timestamp_ms=timestamp_ms)
+        )
 
         def look_at(answered: asyncio.Future[Any]) -> None:
             if not answered.cancelled() and answered.exception() and client is self.client:

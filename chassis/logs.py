@@ -55,7 +55,8 @@ def get(name: str) -> BoundLogger:
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     context = trace.get_current_span().get_span_context()
-    if context.is_valid:
+    # A line about what is over names the trace that it belongs to.
+    if context.is_valid and "trace_id" not in event:
         event["trace_id"] = f"{context.trace_id:032x}"
         event["span_id"] = f"{context.span_id:016x}"
     return event

@@ -6,6 +6,7 @@ No transaction is open during a send. No cursor: a row stays eligible until it i
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from chassis import kafka, logs, message_spans, messages, outbox, telemetry
 from chassis.database import Database, Row, Sql, outages
 from chassis.kafka import Producer
 from chassis.messages import Envelope
+from chassis.source import code
 from chassis.telemetry import TraceContext
 
 log = logs.get(__name__)
@@ -53,7 +55,7 @@ _TAKE = Sql(
         RETURNING relay_lease.fence
     ), taken AS (
         SELECT DISTINCT ON (o.subject)
-               lease.fence, o.*, extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
+               lease.fence, o.*
         FROM outbox o, lease
         WHERE o.published_at IS NULL
         ORDER BY o.subject, o.sequence
@@ -85,8 +87,9 @@ _PUBLISHED = telemetry.meter.create_counter("shop.outbox.published", description
 class Sending:
     """One event of a round, between send and acknowledgement."""
 
-    row: Row
+    envelope: Envelope
     span: Span
+    timestamp_ms: int
     acknowledged: asyncio.Future[Any]
 
 
@@ -148,7 +151,7 @@ class Relay:
         links = [link for row in rows for link in telemetry.link(TraceContext(row.traceparent, row.tracestate))]
         with telemetry.span(
             "relay outbox",
-            attributes={"messaging.batch.message_count": len(rows), **telemetry.code(Relay.round)},
+            attributes={"messaging.batch.message_count": len(rows), **code(Relay.round)},
             parent=Context(),
             links=links,
         ):
@@ -178,10 +181,10 @@ class Relay:
             elif error := acknowledged.exception():
                 telemetry.fail(sending.span, error)
             else:
-                metadata = acknowledged.result()
-                message_spans.sent(sending.span, metadata.partition, metadata.offset)
-                sent.append(sending.row.id)
-                _AGE.record(float(sending.row.age_seconds))
+                _AGE.record(
+                    message_spans.sent(sending.span, sending.envelope, acknowledged.result(), sending.timestamp_ms)
+                )
+                sent.append(sending.envelope.id)
             sending.span.end()
         _PUBLISHED.add(len(sent))
         return sent
@@ -191,14 +194,14 @@ class Relay:
         envelope = Envelope(
             row.id, row.type, self._source, row.subject, row.created_at, row.sequence, created, row.payload
         )
-        span = message_spans.send(row.topic, envelope, float(row.age_seconds), Relay.round)
+        span, timestamp_ms = message_spans.send(row.topic, envelope, Relay.round), time.time_ns() // 1_000_000
         try:
             async with asyncio.timeout_at(ends_at):
                 # A time that is over already is noticed here, before the message is taken.
                 await asyncio.sleep(0)
                 acknowledged = asyncio.ensure_future(
                     await self._producer.send(
-                        row.topic, row.payload, key=envelope.key, headers=messages.headers(envelope)
+                        row.topic, row.payload, envelope.key, messages.headers(envelope), timestamp_ms
                     )
                 )
         except (KafkaError, TimeoutError) as error:
@@ -206,7 +209,7 @@ class Relay:
             acknowledged.set_exception(error)
         # An answer that comes after the round has ended is nobody's any more; asyncio would complain about its error.
         acknowledged.add_done_callback(_look_at)
-        return Sending(row, span, acknowledged)
+        return Sending(envelope, span, timestamp_ms, acknowledged)
 
 
 def _look_at(ended: asyncio.Future[Any]) -> None:

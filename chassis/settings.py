@@ -36,6 +36,11 @@ class ProcessSettings(BaseSettings):
         default="parent",
         description="`parent`: one order, one trace. `link`: each message begins a trace that links back.",
     )
+    trace_ip: str = Field(
+        default="",
+        description="The resource attribute `ip` of every span; unset, it is left out. Jaeger takes processes of one "
+        "value for one host, and suspects no skewed clock between them.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="What is less than that is not logged."
     )

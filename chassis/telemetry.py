@@ -1,14 +1,13 @@
-"""Traces: one provider a process, the context that rows and messages carry, spans that vanish with a rollback.
+"""Traces: one provider a process, spans about an order, and the context that rows and messages carry.
 
-row or message ── traceparent, tracestate ──▶ restore() ─▶ the parent of whatever is done about it later
+row or message ── traceparent, tracestate ──▶ restore() ─▶ the parent of what is done about it later
 """
 
-import inspect
+import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from opentelemetry import metrics, trace
@@ -17,7 +16,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import (
@@ -36,15 +35,16 @@ from opentelemetry.util.types import AttributeValue
 from uuid_utils.compat import uuid7
 
 from chassis import errors
+from chassis.committed_spans import CommittedSpans
 from chassis.otlp import SpanExporter
 from chassis.settings import ProcessSettings
+from chassis.source import Source, code
 from chassis.version import VERSION
 
 tracer = trace.get_tracer("shop")
 meter = metrics.get_meter("shop")
 
 ORDER_ID = "shop.order.id"
-ROOT = Path(__file__).resolve().parent.parent
 
 # The SDK's own boundaries are meant for milliseconds: in seconds nearly everything would fall between 0 and 5.
 _SECONDS = View(
@@ -59,8 +59,9 @@ _SECONDS = View(
 # A parent that says "not sampled": the sampler follows it, so what is opened below costs next to nothing.
 _UNSAMPLED = NonRecordingSpan(SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(0)))
 _propagator = TraceContextTextMapPropagator()
-_held: ContextVar[list[tuple[SpanProcessor, ReadableSpan]] | None] = ContextVar("held_spans", default=None)
 _order_id: ContextVar[str] = ContextVar("order_id", default="")
+_source: ContextVar[Source] = ContextVar("source", default={})  # noqa: B039 - nobody changes it
+_onward: ContextVar["Onward | None"] = ContextVar("onward", default=None)
 
 
 class TraceContext(NamedTuple):
@@ -70,16 +71,28 @@ class TraceContext(NamedTuple):
     tracestate: str = ""
 
 
+class Onward(NamedTuple):
+    """Where the spans of what follows hang, if that is not the current span, and what they link to."""
+
+    trace: TraceContext
+    cause: Link
+
+
+def _resource(service_name: str, settings: ProcessSettings) -> Resource:
+    """Who speaks; in a container the host's name is the container's id."""
+    named = {
+        "service.name": service_name,
+        "service.namespace": "shop",
+        "service.version": VERSION,
+        "service.instance.id": str(uuid7()),
+        "host.name": socket.gethostname(),
+    }
+    return Resource.create({**named, "ip": settings.trace_ip} if settings.trace_ip else named)
+
+
 def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None]:
     """Install the process' tracer and meter providers; the returned function flushes and ends them."""
-    resource = Resource.create(
-        {
-            "service.name": service_name,
-            "service.namespace": "shop",
-            "service.version": VERSION,
-            "service.instance.id": str(uuid7()),
-        }
-    )
+    resource = _resource(service_name, settings)
     tracer_provider = TracerProvider(
         resource=resource,
         sampler=ParentBasedTraceIdRatio(settings.trace_sample_ratio),
@@ -106,46 +119,6 @@ def configure(service_name: str, settings: ProcessSettings) -> Callable[[], None
     return shutdown
 
 
-class CommittedSpans(SpanProcessor):
-    """Passes ended spans on, except those ended inside `hold`: they wait for the commit and vanish with a rollback."""
-
-    def __init__(self, export: SpanProcessor) -> None:
-        self._export = export
-
-    def on_end(self, span: ReadableSpan) -> None:
-        held = _held.get()
-        if held is None:
-            self._export.on_end(span)
-        else:
-            held.append((self._export, span))
-
-    def shutdown(self) -> None:
-        self._export.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._export.force_flush(timeout_millis)
-
-
-@contextmanager
-def hold() -> Generator[None]:
-    """Keep the spans that end inside; export them when the block ends well, drop them when it raises.
-
-    A trace then tells what was committed, not what was tried.
-    """
-    outer = _held.get()
-    held: list[tuple[SpanProcessor, ReadableSpan]] = []
-    token = _held.set(held)
-    try:
-        yield
-    finally:
-        _held.reset(token)
-    if outer is not None:
-        outer.extend(held)
-        return
-    for export, ended in held:
-        export.on_end(ended)
-
-
 @contextmanager
 def about_order(order_id: str) -> Generator[None]:
     """Everything opened inside carries `shop.order.id`."""
@@ -163,9 +136,36 @@ def unrecorded() -> Generator[None]:
         yield
 
 
+def order_id() -> str:
+    """The order that what is opened now is about, or nothing."""
+    return _order_id.get()
+
+
 def concerns(order_id: str) -> None:
     """Everything opened from here on in this task carries `shop.order.id`."""
     _order_id.set(order_id)
+
+
+@contextmanager
+def decided_by(function: Callable[..., Any]) -> Generator[None]:
+    """Everything opened inside leads to this function, unless it leads somewhere itself."""
+    token = _source.set(code(function))
+    try:
+        yield
+    finally:
+        _source.reset(token)
+
+
+def leads_to(function: Callable[..., Any]) -> None:
+    """What is opened from here on in this task leads to this function, and so does the current span.
+
+    A span that leads somewhere already keeps its way.
+    """
+    source = code(function)
+    _source.set(source)
+    current = trace.get_current_span()
+    if isinstance(current, ReadableSpan) and not (current.attributes and "code.function.name" in current.attributes):
+        current.set_attributes(source)
 
 
 def start_span(
@@ -174,12 +174,13 @@ def start_span(
     attributes: Mapping[str, AttributeValue] | None = None,
     parent: Context | None = None,
     links: Sequence[Link] = (),
+    start_ns: int | None = None,
 ) -> Span:
-    """Begin a span; whoever calls ends it."""
-    order_id = _order_id.get()
-    if order_id:
-        attributes = {ORDER_ID: order_id, **(attributes or {})}
-    return tracer.start_span(name, parent, kind, attributes, links)
+    """Begin a span, which the caller ends; `start_ns` is since the epoch, now unless told."""
+    attributes = {**_source.get(), **(attributes or {})}
+    if order_id := _order_id.get():
+        attributes.setdefault(ORDER_ID, order_id)
+    return tracer.start_span(name, parent, kind, attributes, links, start_ns)
 
 
 @contextmanager
@@ -208,12 +209,17 @@ def span(
 
 
 @contextmanager
-def inside(current: Span) -> Generator[None]:
-    """Make a span current, without ending it or judging it by what leaves the block."""
-    token = attach(set_span_in_context(current))
+def inside(current: Span, onward: Onward | None = None) -> Generator[None]:
+    """Make a span current, without ending it or judging it by what leaves the block.
+
+    Args:
+        onward: where that which follows from the block hangs instead, such as the events that it promises.
+    """
+    token, following = attach(set_span_in_context(current)), _onward.set(onward)
     try:
         yield
     finally:
+        _onward.reset(following)
         detach(token)
 
 
@@ -223,8 +229,15 @@ def fail(failed: Span, error: BaseException) -> None:
     failed.set_status(Status(StatusCode.ERROR, str(error)[:200]))
 
 
+def onward() -> Onward | None:
+    """Where that which follows from here hangs, if that is not the current span."""
+    return _onward.get()
+
+
 def store(context_of: Span | None = None) -> TraceContext:
-    """The context of a span (of the current one by default) in the form that rows and headers carry."""
+    """The context of a span in the form that rows and headers carry; by default that at which what follows hangs."""
+    if context_of is None and (following := _onward.get()) is not None:
+        return following.trace
     context = (context_of or trace.get_current_span()).get_span_context()
     if not context.is_valid:
         return TraceContext()
@@ -232,7 +245,7 @@ def store(context_of: Span | None = None) -> TraceContext:
     return TraceContext(f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}", state)
 
 
-# Whoever sends or handles a message asks for its context three times: as a parent, and for two links.
+# Who sends or handles a message asks for its context three times: as a parent, and for two links.
 @lru_cache(maxsize=1024)
 def restore(stored: TraceContext) -> Context:
     """The stored context as a parent; an empty context, so a new trace, when nothing valid was stored."""
@@ -255,16 +268,3 @@ def trace_id(of: Span | None = None) -> str:
 def span_id(of: Span | None = None) -> str:
     """The current span's id: 16 hexadecimal digits."""
     return f"{(of or trace.get_current_span()).get_span_context().span_id:016x}"
-
-
-@lru_cache(maxsize=1024)
-def code(function: Callable[..., Any]) -> Mapping[str, AttributeValue]:
-    """The `code.*` attributes of a function, so that a span leads to its source."""
-    function = inspect.unwrap(function)
-    source = function.__code__
-    file = Path(source.co_filename)
-    return {
-        "code.function.name": f"{function.__module__}.{function.__qualname__}",
-        "code.file.path": str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else file.name,
-        "code.line.number": source.co_firstlineno,
-    }

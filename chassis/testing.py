@@ -5,7 +5,7 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import asyncpg
 from opentelemetry import metrics, trace
@@ -17,9 +17,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanContext
 from opentelemetry.util.types import AttributeValue
 
-from chassis.telemetry import CommittedSpans
+from chassis import telemetry
+from chassis.committed_spans import CommittedSpans
+from chassis.database import Database, Transaction
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 POLL_SECONDS = 0.01
 
@@ -53,6 +56,14 @@ async def planning_nested_loops(superuser_url: str, role: str) -> AsyncGenerator
     finally:
         await superuser.execute(f"ALTER ROLE {role} RESET ALL")
         await superuser.close()
+
+
+async def served(
+    database: Database, handler: Callable[Concatenate[Transaction, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """A unit of work under a span of the handler's name, as it is under an RPC's SERVER span."""
+    with telemetry.span(handler.__name__):
+        return await database.unit_of_work(handler, *args, **kwargs)
 
 
 class Spans:

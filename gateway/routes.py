@@ -104,6 +104,7 @@ class UnaryEndpoint:
             return
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        telemetry.leads_to(UnaryEndpoint.__call__)
         bound = await bind(self._rule, self._binder, self._settings, scope, receive)
         try:
             with telemetry.about_order(order_id_of(bound.message)):

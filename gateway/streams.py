@@ -49,6 +49,7 @@ class StreamEndpoint:
             return
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        telemetry.leads_to(StreamEndpoint.__call__)
         headers = Headers(scope)
         shown_as = negotiated(headers.joined(b"accept"))
         bound = await bind(self._rule, self._binder, self._settings, scope, receive)

@@ -77,8 +77,8 @@ async def main() -> None:
             async def refused(_transaction: Transaction, _refused: CommandRefused) -> None:
                 die()
 
-            channel = grpc_client.connect(address, retries=False)
-            await AcceptedNotDeleted(database, {NAME: channel}, refused, stopping=stopping).run()
+            channel = grpc_client.connect(address, retries=False, traced=False)
+            await AcceptedNotDeleted(database, {NAME: channel}, refused, decided_by=main, stopping=stopping).run()
         case wrong:
             raise SystemExit(f"unknown: {wrong}")
 

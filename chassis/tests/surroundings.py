@@ -28,7 +28,7 @@ from chassis.database import Database, Sql, Transaction
 from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.settings import ServiceSettings
-from chassis.testing import eventually, planning_nested_loops
+from chassis.testing import eventually, planning_nested_loops, served
 
 Record = ConsumerRecord[bytes, bytes]
 
@@ -249,7 +249,7 @@ async def publish(database: Database, topic: Topic, subject: str, sequences: Seq
             for sequence in sequences
         ]
 
-    return await database.unit_of_work(change)
+    return await served(database, change)
 
 
 async def all_done(database: Database, number: int) -> None:

@@ -105,7 +105,7 @@ async def test_an_event_that_comes_twice_is_applied_once(
     async with running(group.member().run, stopping):
         await all_done(database, 2)
     assert await effects(database) == [("a", 1), ("a", 2)]
-    outcomes = [attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic}")]
+    outcomes = [attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic} Int64Value")]
     assert outcomes == ["applied", "duplicate", "applied"]
 
 
@@ -128,7 +128,7 @@ async def test_a_crash_after_the_commit_and_before_the_offset_is_absorbed(
     async with running(group.member().run, stopping):
         await all_done(database, 3)
     assert sorted(await effects(database)) == [("a", 1), ("a", 2), ("b", 1)]
-    outcomes = Counter(attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic}"))
+    outcomes = Counter(attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic} Int64Value"))
     assert outcomes == {"duplicate": len(done), "applied": 3 - len(done)}
 
 
@@ -656,10 +656,12 @@ async def test_a_process_span_is_a_child_of_the_creation_and_links_to_it(
     await send(producer, topic, sent)
     async with running(group.member().run, stopping):
         await all_done(database, 1)
-    create, process, poll = spans.one("create"), spans.one(f"process {topic}"), spans.one(f"poll {topic}")
+    create, process = spans.one("create"), spans.one(f"process {topic} Int64Value")
+    # Alone it needs no batch.
+    assert spans.named(f"poll {topic}") == []
     assert process.kind is SpanKind.CONSUMER
     assert is_child(process, create)
-    assert linked(process) == {context(create).span_id, context(poll).span_id}
+    assert linked(process) == {context(create).span_id}
     for statement in ("INSERT inbox", "INSERT effects"):
         assert is_child(spans.one(statement), process)
         assert attributes(spans.one(statement))["shop.order.id"] == "a"
@@ -671,6 +673,9 @@ async def test_a_process_span_is_a_child_of_the_creation_and_links_to_it(
     assert found["shop.order.id"] == "a"
     assert found["shop.event.sequence"] == 3
     assert found["code.function.name"] == "chassis.tests.surroundings.note_effect"
+    [record] = await topic.records()
+    assert process.start_time is not None
+    assert found["shop.kafka.age_ms"] == pytest.approx(process.start_time / 1e6 - record.timestamp, abs=0.01)
 
 
 async def test_in_link_mode_a_process_span_begins_a_trace_that_links_back(
@@ -682,7 +687,7 @@ async def test_in_link_mode_a_process_span_begins_a_trace_that_links_back(
     await send(producer, topic, sent)
     async with running(group.member(trace_async="link").run, stopping):
         await all_done(database, 1)
-    create, process = spans.one("create"), spans.one(f"process {topic}")
+    create, process = spans.one("create"), spans.one(f"process {topic} Int64Value")
     assert process.parent is None
     assert context(process).trace_id != context(create).trace_id
     assert context(create).span_id in linked(process)
@@ -695,7 +700,7 @@ async def test_a_message_without_a_trace_begins_one(
     await send(producer, topic, event("a", 1))
     async with running(group.member().run, stopping):
         await all_done(database, 1)
-    assert spans.one(f"process {topic}").parent is None
+    assert spans.one(f"process {topic} Int64Value").parent is None
 
 
 async def test_a_batch_has_a_small_trace_of_its_own(
@@ -715,8 +720,12 @@ async def test_a_batch_has_a_small_trace_of_its_own(
     assert attributes(poll)["messaging.batch.message_count"] == 2
     assert is_child(note, poll)
     assert "shop.order.id" not in attributes(note)
-    for process in spans.named(f"process {topic}"):
-        assert is_child(process, spans.one(f"create {attributes(process)['shop.order.id']}"))
+    for process in spans.named(f"process {topic} Int64Value"):
+        create = spans.one(f"create {attributes(process)['shop.order.id']}")
+        assert is_child(process, create)
+        assert linked(process) == {context(create).span_id, context(note).span_id}
+        assert attributes(process)["shop.batch.messages"] == 2
+        assert attributes(process)["shop.batch.statements"] == ("INSERT inbox",)
 
 
 async def test_a_process_span_ends_after_the_commit(
@@ -733,7 +742,7 @@ async def test_a_process_span_ends_after_the_commit(
     await send(producer, topic, event("a", 1))
     async with running(group.member(handler).run, stopping):
         await all_done(database, 1)
-    ended_at = spans.one(f"process {topic}").end_time
+    ended_at = spans.one(f"process {topic} Int64Value").end_time
     assert ended_at is not None
     assert ended_at >= committed_at[0]
 
@@ -747,14 +756,16 @@ async def test_the_spans_of_a_rolled_back_attempt_are_not_exported(
         await send(producer, topic, event("a"), event("b"))
     async with running(group.member(Failing(a=2, b=100).handle, attempts_max=3).run, stopping):
         await eventually(topic.dead.records)
-    done, dead = sorted(spans.named(f"process {topic}"), key=lambda span: str(attributes(span)["shop.order.id"]))
+    done, dead = sorted(
+        spans.named(f"process {topic} Int64Value"), key=lambda span: str(attributes(span)["shop.order.id"])
+    )
     assert done.status.status_code is StatusCode.UNSET
     assert dead.status.status_code is StatusCode.ERROR
     assert attributes(dead)["error.type"] == "LookupError"
     assert is_child(dead, spans.one("create"))
-    assert (
-        len(spans.named("INSERT effects")) == len(spans.named("INSERT inbox")) == len(spans.named(f"poll {topic}")) == 1
-    )
+    # The batch that failed is not told, and each of the two went alone.
+    assert len(spans.named("INSERT effects")) == len(spans.named("INSERT inbox")) == 1
+    assert spans.named(f"poll {topic}") == []
 
 
 async def test_an_older_version_is_handled_and_not_dropped(

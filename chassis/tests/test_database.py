@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from chassis import errors, telemetry
 from chassis.database import Database, Sql, Transaction, is_locked, is_overdue, is_transient
-from chassis.testing import Spans, attributes, eventually, is_child
+from chassis.testing import Spans, attributes, eventually, is_child, served
 from chassis.tests.surroundings import INSERT_EFFECT, OwnDatabase, effects
 from conftest import free_port
 
@@ -177,16 +177,17 @@ async def test_cancelling_at_any_await_leaves_all_or_nothing(database: Database,
 async def test_the_span_of_a_unit_of_work_ends_after_its_commit(
     database: Database, own_database: OwnDatabase, spans: Spans
 ) -> None:
-    """One span, named after the handler, that leads to its source; the statements are its children."""
+    """The span it is done under leads to the handler, the statements below it to where they are run."""
 
     async def place_order(transaction: Transaction) -> None:
         await note(transaction)
 
-    await database.unit_of_work(place_order)
+    await served(database, place_order)
     work, insert = spans.one("place_order"), spans.one("INSERT effects")
     assert is_child(insert, work)
     assert attributes(work)["code.function.name"].endswith("place_order")  # pyright: ignore - a string
     assert attributes(work)["code.file.path"] == "chassis/tests/test_database.py"
+    assert attributes(insert)["code.function.name"] == "chassis.tests.test_database.note"
     assert attributes(insert)["db.system.name"] == "postgresql"
     assert attributes(insert)["db.query.summary"] == "INSERT effects"
     assert insert.end_time is not None
@@ -204,7 +205,7 @@ async def test_the_spans_of_a_rolled_back_attempt_are_not_exported(database: Dat
         raise LookupError("no such thing")
 
     with pytest.raises(LookupError):
-        await database.unit_of_work(change)
+        await served(database, change)
     assert [span.name for span in spans.all()] == ["change"]
     assert spans.one("change").status.status_code is telemetry.StatusCode.ERROR
     assert attributes(spans.one("change"))["error.type"] == "LookupError"
@@ -217,7 +218,7 @@ async def test_a_refusal_leaves_the_status_of_its_span_unset(database: Database,
         raise errors.WrongState("the order is closed")
 
     with pytest.raises(errors.WrongState):
-        await database.unit_of_work(change)
+        await served(database, change)
     assert spans.one("change").status.status_code is telemetry.StatusCode.UNSET
 
 

@@ -14,7 +14,7 @@ from chassis.commands import Direction
 from chassis.database import Database, Transaction
 from chassis.dispatcher import CommandRefused, Dispatcher
 from chassis.settings import ServiceSettings
-from chassis.testing import Spans, attributes, context, eventually, is_child
+from chassis.testing import Spans, attributes, context, eventually, is_child, served
 from chassis.tests.participant import NAME, Participant, serving
 from chassis.tests.surroundings import OwnDatabase, killed, running
 from conftest import free_port
@@ -41,8 +41,10 @@ async def start(
         refusals.append(refusal)
 
     def make(address: str) -> Dispatcher:
-        channels.append(grpc_client.connect(address, retries=False))
-        return Dispatcher(database, {NAME: channels[-1]}, refused, stopping=stopping, poll_interval_seconds=0.05)
+        channels.append(grpc_client.connect(address, retries=False, traced=False))
+        return Dispatcher(
+            database, {NAME: channels[-1]}, refused, decided_by=send, stopping=stopping, poll_interval_seconds=0.05
+        )
 
     yield make
     for channel in channels:
@@ -52,9 +54,10 @@ async def start(
 async def send(database: Database, order_id: str, direction: Direction = "forward", step: str = "release") -> None:
     async def decide(transaction: Transaction) -> None:
         command = ReleaseStockRequest(order_id=order_id)
-        commands.send(transaction, METHOD, command, saga_id=order_id, step=step, direction=direction)
+        trace = telemetry.store()
+        commands.send(transaction, METHOD, command, saga_id=order_id, step=step, direction=direction, trace=trace)
 
-    await database.unit_of_work(decide)
+    await served(database, decide)
 
 
 async def waiting(own_database: OwnDatabase) -> int:
@@ -141,8 +144,10 @@ async def test_a_refusal_the_saga_cannot_hear_yet_is_not_lost(
 
     status = grpc.StatusCode.INVALID_ARGUMENT
     participant = Participant(status, status)
-    async with serving(participant) as address, grpc_client.connect(address, retries=False) as channel:
-        made = Dispatcher(database, {NAME: channel}, refused, stopping=stopping, poll_interval_seconds=0.05)
+    async with serving(participant) as address, grpc_client.connect(address, retries=False, traced=False) as channel:
+        made = Dispatcher(
+            database, {NAME: channel}, refused, decided_by=send, stopping=stopping, poll_interval_seconds=0.05
+        )
         async with running(made.run, stopping):
             await send(database, str(uuid7()))
             await eventually(lambda: heard == 2)
@@ -237,8 +242,8 @@ async def test_no_more_than_so_many_commands_are_under_way(
 
     participant = Participant()
     participant.answers.clear()
-    async with serving(participant) as address, grpc_client.connect(address, retries=False) as channel:
-        made = Dispatcher(database, {NAME: channel}, refused, stopping=stopping, concurrency_max=4)
+    async with serving(participant) as address, grpc_client.connect(address, retries=False, traced=False) as channel:
+        made = Dispatcher(database, {NAME: channel}, refused, decided_by=send, stopping=stopping, concurrency_max=4)
         async with running(made.run, stopping):
             await asyncio.gather(*(send(database, str(uuid7())) for _ in range(10)))
             await eventually(lambda: participant.at_work == 4)
@@ -260,10 +265,10 @@ async def test_a_claim_takes_no_more_than_it_has_room_for_however_it_is_planned(
     async with (
         own_database.planning_nested_loops(),
         serving(participant) as address,
-        grpc_client.connect(address, retries=False) as channel,
+        grpc_client.connect(address, retries=False, traced=False) as channel,
     ):
         await asyncio.gather(*(send(database, str(uuid7())) for _ in range(10)))
-        made = Dispatcher(database, {NAME: channel}, refused, stopping=stopping, concurrency_max=4)
+        made = Dispatcher(database, {NAME: channel}, refused, decided_by=send, stopping=stopping, concurrency_max=4)
         async with running(made.run, stopping):
             await eventually(lambda: participant.at_work == 4)
             assert await own_database.value("SELECT count(*) FROM command_outbox WHERE attempts > 0") == 4
@@ -275,7 +280,7 @@ async def test_a_claim_takes_no_more_than_it_has_room_for_however_it_is_planned(
 async def test_a_command_continues_the_trace_it_was_decided_in(
     database: Database, own_database: OwnDatabase, stopping: asyncio.Event, start: Start, spans: Spans
 ) -> None:
-    """The saga's span hangs below the decision, the call below the saga's span, and the server below the call."""
+    """The saga's span is the call's CLIENT span: it hangs below the decision, and the server's below it."""
     order_id = str(uuid7())
     async with serving(Participant()) as address, running(start(address).run, stopping):
         with telemetry.span("decision"):
@@ -284,16 +289,13 @@ async def test_a_command_continues_the_trace_it_was_decided_in(
     decided, saga = spans.one("decide"), spans.one("saga release")
     assert is_child(saga, decided)
     found = attributes(saga)
-    assert (found["shop.saga.step"], found["shop.saga.attempt"], found["shop.saga.direction"]) == (
-        "release",
-        1,
-        "forward",
-    )
-    call, served = (
-        next(span for span in spans.named(METHOD[1:]) if span.kind is kind)
-        for kind in (SpanKind.CLIENT, SpanKind.SERVER)
-    )
-    assert is_child(call, saga)
-    assert is_child(served, call)
-    assert [attributes(span)["shop.order.id"] for span in (saga, call, served)] == [order_id] * 3
-    assert context(call).trace_id == context(decided).trace_id
+    assert (found["shop.saga.step"], found["shop.saga.direction"]) == ("release", "forward")
+    assert (found["shop.saga.attempt"], found["shop.command.try"]) == (1, 1)
+    assert found["code.function.name"] == "chassis.tests.test_dispatcher.send"
+    assert (found["rpc.method"], found["rpc.status_code"]) == (METHOD[1:], "OK")
+    assert saga.kind is SpanKind.CLIENT
+    server = spans.one(METHOD[1:])
+    assert server.kind is SpanKind.SERVER
+    assert is_child(server, saga)
+    assert [attributes(span)["shop.order.id"] for span in (saga, server)] == [order_id] * 2
+    assert context(server).trace_id == context(decided).trace_id

@@ -6,6 +6,8 @@ import pytest
 from opentelemetry.trace import SpanKind, get_current_span
 
 from chassis import telemetry
+from chassis.committed_spans import hold
+from chassis.source import code
 from chassis.telemetry import TraceContext
 from chassis.testing import Spans, attributes, context, is_child, linked, traceparent
 
@@ -33,11 +35,11 @@ def test_no_stored_context_begins_a_new_trace(spans: Spans) -> None:
 
 def test_the_spans_of_a_rolled_back_attempt_vanish(spans: Spans) -> None:
     """What raises takes its spans along, also from within an outer attempt that succeeds."""
-    with telemetry.hold():
+    with hold():
         with telemetry.span("kept"):
             pass
         assert spans.all() == ()
-        with pytest.raises(LookupError), telemetry.hold():
+        with pytest.raises(LookupError), hold():
             with telemetry.span("dropped"):
                 pass
             raise LookupError
@@ -73,7 +75,7 @@ def test_a_span_leads_to_its_source() -> None:
     """`code.*` names the function, its file below the root and its line, also behind a partial."""
     wrapped = update_wrapper(partial(telemetry.configure, "x"), telemetry.configure)
     for function in (telemetry.configure, wrapped):
-        found = telemetry.code(function)
+        found = code(function)
         assert found["code.function.name"] == "chassis.telemetry.configure"
         assert found["code.file.path"] == "chassis/telemetry.py"
         assert found["code.line.number"] == telemetry.configure.__code__.co_firstlineno

@@ -6,7 +6,6 @@ POST /charges      GET /charges      GET /charges/{key}      POST /charges/{key}
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -32,10 +31,10 @@ class CardNetwork:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
-        route, handle = self._route(scope["method"], scope["path"], exchange)
-        with exchange.span(route) as span:
+        route, handle, *arguments = self._route(scope["method"], scope["path"], exchange)
+        with exchange.span(route, handle) as span:
             try:
-                status, body = await handle()
+                status, body = await handle(*arguments)
             except BadRequest as error:
                 status, body = error.status, {"detail": error.detail}
             except HungUp:
@@ -43,16 +42,17 @@ class CardNetwork:
                 return
             await exchange.answer(span, status, body)
 
-    def _route(self, method: str, path: str, exchange: Exchange) -> tuple[str, Callable[[], Awaitable[Answer]]]:
+    def _route(self, method: str, path: str, exchange: Exchange) -> tuple[Any, ...]:
+        """The route, its handler, and what the handler takes."""
         match method, path.split("/")[1:]:
             case "POST", ["charges"]:
-                return "/charges", lambda: self._charge(exchange)
+                return "/charges", self._charge, exchange
             case "GET", ["charges"]:
                 return "/charges", self._list
             case "GET", ["charges", key]:
-                return "/charges/{key}", lambda: self._find(key, exchange)
+                return "/charges/{key}", self._find, key, exchange
             case "POST", ["charges", key, "void"]:
-                return "/charges/{key}/void", lambda: self._void(key, exchange)
+                return "/charges/{key}/void", self._void, key, exchange
             case _:
                 return "/", _nowhere
 

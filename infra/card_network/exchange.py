@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis import telemetry
+from chassis.source import code
 from chassis.telemetry import TraceContext
 
 Scope = dict[str, Any]
@@ -46,8 +47,8 @@ class Exchange:
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
     @contextmanager
-    def span(self, route: str) -> Generator[Span]:
-        """The SERVER span, named after the route, as a child of the caller's."""
+    def span(self, route: str, handler: Callable[..., Any]) -> Generator[Span]:
+        """The SERVER span, named after the route, as a child of the caller's; it leads to the handler."""
         method: str = self._scope["method"]
         with telemetry.span(
             f"{method} {route}",
@@ -57,6 +58,7 @@ class Exchange:
                 "http.route": route,
                 "url.path": self._scope["path"],
                 "url.scheme": self._scope["scheme"],
+                **code(handler),
             },
             telemetry.restore(TraceContext(self.header("traceparent"), self.header("tracestate"))),
         ) as span:

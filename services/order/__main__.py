@@ -12,7 +12,7 @@ from chassis.dispatcher import Dispatcher
 from chassis.process import Process
 from chassis.router import Subscription
 from chassis.service import Service
-from services.order import handlers, orchestrator
+from services.order import handlers, orchestrator, saga
 from services.order.deadlines import Deadlines
 from services.order.servicer import OrderServicer
 from services.order.settings import OrderSettings
@@ -54,14 +54,15 @@ async def main(settings: OrderSettings, shared: Process) -> None:
     service.measure(
         {**gauges.COMMAND_OUTBOX, "shop.saga.parked": "SELECT count(*) FROM sagas WHERE parked_at IS NOT NULL"}
     )
-    # The dispatcher retries by itself; a retrying channel below it would multiply the tries.
-    inventory = grpc_client.connect(settings.inventory_address, retries=False)
-    payment = grpc_client.connect(settings.payment_address, retries=False)
+    # The dispatcher retries by itself, and its span is the call's; a retrying channel would multiply the tries.
+    inventory = grpc_client.connect(settings.inventory_address, retries=False, traced=False)
+    payment = grpc_client.connect(settings.payment_address, retries=False, traced=False)
     async with inventory, payment:
         dispatcher = Dispatcher(
             service.database,
             {"shop.inventory.v1.InventoryService": inventory, "shop.payment.v1.PaymentService": payment},
             partial(handlers.command_refused, settings=settings),
+            decided_by=saga.react,
             stopping=shared.stopping,
         )
         deadlines = Deadlines(service.database, settings, shared.stopping)

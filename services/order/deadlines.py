@@ -5,11 +5,14 @@ a deadline passes ─▶ claimed, by putting it off ─▶ judged again under th
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from chassis import telemetry
 from chassis.database import Database, Row, Sql, outages
+from chassis.source import code
+from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
-from services.order import handlers
+from services.order import handlers, saga
 from services.order.settings import OrderSettings
 
 # Fewer than the pool has connections: many deadlines at once must not keep the customers waiting.
@@ -27,7 +30,7 @@ _CLAIM = Sql(
     )
     UPDATE sagas s SET deadline_at = clock_timestamp() + make_interval(secs => :claim_seconds)
     FROM due WHERE s.order_id = due.order_id
-    RETURNING s.order_id, s.deadline_at
+    RETURNING s.order_id, s.deadline_at, s.traceparent, s.tracestate
     """,
 )
 
@@ -60,13 +63,26 @@ class Deadlines:
     async def pass_due(self, row: Row) -> None:
         """Let a claimed saga hear that its deadline has passed; if it cannot, it is claimed again when the claim ends.
 
+        All of it is one span below the order's. Of a deadline that is not the saga's any more, and of one that waits
+        for the database, nothing is told: their spans are never ended.
+
         Raises:
             Exception: the saga cannot be handled, and waiting will not help; it is counted, and noted which one it is.
         """
+        telemetry.concerns(row.order_id)
+        parent = telemetry.restore(TraceContext(row.traceparent, row.tracestate))
+        span = telemetry.start_span("saga deadline", attributes=code(saga.react), parent=parent)
         try:
-            with telemetry.about_order(row.order_id), outages("a deadline waits", order_id=row.order_id):
+            with (
+                telemetry.inside(span),
+                suppress(handlers.Superseded),
+                outages("a deadline waits", order_id=row.order_id),
+            ):
                 await self._database.unit_of_work(handlers.pass_deadline, row.order_id, row.deadline_at, self._settings)
+                span.end()
         except Exception as error:
+            telemetry.fail(span, error)
+            span.end()
             # The queue logs whatever it is and goes on, but does not know which order it was about.
             error.add_note(f"order {row.order_id}")
             _FAILED.add(1, {"error": type(error).__name__})

@@ -35,6 +35,7 @@ _SAVE = Sql(
             parked_at = CASE WHEN :parked THEN coalesce(parked_at, clock_timestamp()) END,
             card_token = CASE WHEN :step = 'RESERVING_STOCK' THEN card_token END,
             inventory_sequence = :inventory_sequence, payment_sequence = :payment_sequence,
+            story_traceparent = :story_traceparent, story_tracestate = :story_tracestate,
             timeline_position = timeline_position + cardinality(CAST(:events AS text[]))
         WHERE order_id = :order_id
     ), changed AS (
@@ -43,12 +44,13 @@ _SAVE = Sql(
             updated_at = CASE WHEN status = :status THEN updated_at ELSE clock_timestamp() END
         WHERE order_id = :order_id
     )
-    INSERT INTO order_timeline (order_id, position, event, service, happened_at, status, trace_id, span_id)
-    SELECT :order_id, :timeline_position + entry.number, entry.event, entry.service,
+    INSERT INTO order_timeline (order_id, position, event, detail, service, happened_at, status, trace_id, span_id)
+    SELECT :order_id, :timeline_position + entry.number, entry.event, entry.detail, entry.service,
            coalesce(entry.happened_at, clock_timestamp()), entry.status, entry.trace_id, entry.span_id
-    FROM unnest(CAST(:events AS text[]), CAST(:services AS text[]), CAST(:moments AS timestamptz[]),
-                CAST(:statuses AS text[]), CAST(:trace_ids AS text[]), CAST(:span_ids AS text[]))
-         WITH ORDINALITY AS entry (event, service, happened_at, status, trace_id, span_id, number)
+    FROM unnest(CAST(:events AS text[]), CAST(:details AS text[]), CAST(:services AS text[]),
+                CAST(:moments AS timestamptz[]), CAST(:statuses AS text[]), CAST(:trace_ids AS text[]),
+                CAST(:span_ids AS text[]))
+         WITH ORDINALITY AS entry (event, detail, service, happened_at, status, trace_id, span_id, number)
     """,
 )
 
@@ -66,7 +68,10 @@ class Fulfilment:
     lines: bytes
     card_token: str
     timeline_position: int
+    # The order's span; the request that began what goes on much later, if one did; and where this turn's spans hang.
     trace: TraceContext
+    story: TraceContext
+    turn: TraceContext
     deadline_at: datetime | None
     step_seconds: float
     age_seconds: float
@@ -105,6 +110,8 @@ def _from_row(row: Row) -> Fulfilment:
         card_token=row.card_token or "",
         timeline_position=row.timeline_position,
         trace=TraceContext(row.traceparent, row.tracestate),
+        story=TraceContext(row.story_traceparent, row.story_tracestate),
+        turn=TraceContext(row.traceparent, row.tracestate),
         deadline_at=row.deadline_at,
         step_seconds=float(row.step_seconds),
         age_seconds=float(row.age_seconds),
@@ -130,9 +137,12 @@ async def save(transaction: Transaction, fulfilment: Fulfilment, settings: Order
         currency_code=total.currency_code if total else None,
         version=fulfilment.version,
         timeline_position=fulfilment.timeline_position,
+        story_traceparent=fulfilment.story.traceparent,
+        story_tracestate=fulfilment.story.tracestate,
         inventory_sequence=fulfilment.heard["inventory"],
         payment_sequence=fulfilment.heard["payment"],
         events=[entry.event for entry in entries],
+        details=[entry.detail for entry in entries],
         services=[entry.service for entry in entries],
         moments=[entry.happened_at for entry in entries],
         statuses=[entry.status for entry in entries],

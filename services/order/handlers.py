@@ -4,8 +4,6 @@ Each runs in a transaction that its caller commits, and locks the order and its 
 """
 
 import hashlib
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 
@@ -23,7 +21,8 @@ from chassis import commands, dispatcher, outbox, telemetry
 from chassis.database import Sql, Transaction
 from chassis.errors import KeyReused, WrongState
 from chassis.messages import Envelope
-from services.order import fulfilment, model, orchestrator, saga, timeline
+from chassis.telemetry import TraceContext
+from services.order import fulfilment, model, orchestrator, saga, story, timeline
 from services.order.fulfilment import Fulfilment
 from services.order.orchestrator import COMMANDS, FromOrder
 from services.order.saga import CancelRequested, CommandRefused, DeadlinePassed, Reason, RetryRequested, Step
@@ -59,10 +58,18 @@ _PLACE = Sql(
     """,
 )
 _FIND_REQUEST = Sql(
-    "SELECT orders", "SELECT * FROM orders WHERE customer_id = :customer_id AND request_id = :request_id"
+    "SELECT orders",
+    """
+    SELECT o.*, s.traceparent, s.tracestate FROM orders o JOIN sagas s USING (order_id)
+    WHERE customer_id = :customer_id AND request_id = :request_id
+    """,
 )
 _READ = Sql("SELECT orders", "SELECT * FROM orders WHERE order_id = :order_id")
 _READ_SAGA = Sql("SELECT sagas", "SELECT * FROM sagas WHERE order_id = :order_id")
+
+
+class Superseded(Exception):
+    """The deadline that passed is not the saga's any more; nothing is to be done."""
 
 
 async def place_order(transaction: Transaction, request: PlaceOrderRequest, settings: OrderSettings) -> Order:
@@ -98,7 +105,7 @@ async def place_order(transaction: Transaction, request: PlaceOrderRequest, sett
         order_id=order_id, lines=[ReservationLine(sku=line.sku, quantity=line.quantity) for line in request.lines]
     )
     command = COMMANDS[Step.RESERVING_STOCK]
-    commands.send(transaction, command.method, reserve, saga_id=order_id, step=command.name)
+    commands.send(transaction, command.method, reserve, saga_id=order_id, step=command.name, trace=stored)
     transaction.notify(timeline.CHANNEL, order_id)
     return model.order_message(row)
 
@@ -110,7 +117,10 @@ async def _placed_before(transaction: Transaction, request: PlaceOrderRequest, f
     if row is None or row.request_fingerprint != fingerprint:
         raise KeyReused("this key belongs to an earlier order with other content", field="request_id")
     telemetry.concerns(row.order_id)
-    get_current_span().set_attribute(telemetry.ORDER_ID, row.order_id)
+    span = get_current_span()
+    span.set_attribute(telemetry.ORDER_ID, row.order_id)
+    for link in telemetry.link(TraceContext(row.traceparent, row.tracestate)):
+        span.add_link(link.context)
     order = model.order_message(row)
     # The same answer as the first time, whatever has become of the order since.
     order.ClearField("reason")
@@ -138,10 +148,10 @@ async def cancel_order(transaction: Transaction, order_id: str, settings: OrderS
     if order.status == "REJECTED":
         raise WrongState(f"order {order_id} was rejected and cannot be cancelled")
     if order.status == "PENDING":
-        with _resumed("saga cancel", order):
+        with story.asked(transaction, order, "saga cancel", settings.story_seconds):
             await orchestrator.advance(transaction, order, CancelRequested(), settings)
     elif order.status == "CONFIRMED":
-        with _resumed("cancel confirmed order", order):
+        with story.asked(transaction, order, "cancel confirmed order", settings.story_seconds):
             order.status = "CANCELLED"
             order.saga = saga.Saga(order.saga.step, Reason.CANCELLED_BY_CUSTOMER, order.saga.outcome)
             orchestrator.publish(
@@ -159,7 +169,8 @@ async def advance_saga(transaction: Transaction, event: FromOrder, envelope: Env
     if isinstance(event, StockReserved):
         order.total = event.total
     _note_version(transaction, order, envelope)
-    await orchestrator.advance(transaction, order, event, settings, envelope)
+    with story.heard(transaction, order, type(event).__name__):
+        await orchestrator.advance(transaction, order, event, settings, envelope)
 
 
 def _note_version(transaction: Transaction, order: Fulfilment, envelope: Envelope) -> None:
@@ -181,7 +192,8 @@ async def command_refused(
     """Let the saga hear that a command will never be accepted."""
     step = next(step for step, command in COMMANDS.items() if command.name == refused.step)
     order = await fulfilment.load(transaction, refused.saga_id)
-    await orchestrator.advance(transaction, order, CommandRefused(step), settings)
+    with story.heard(transaction, order, "CommandRefused"):
+        await orchestrator.advance(transaction, order, CommandRefused(step, refused.reason), settings)
 
 
 async def pass_deadline(
@@ -192,16 +204,16 @@ async def pass_deadline(
     Args:
         claimed_until: where the claim has put the deadline; any other means that the saga has moved on, or that the
             claim ended and is somebody else's now.
+
+    Raises:
+        Superseded: it is another one.
     """
     order = await fulfilment.load(transaction, order_id)
-    for link in telemetry.link(order.trace):
-        get_current_span().add_link(link.context)
     if order.deadline_at != claimed_until:
-        return
+        raise Superseded
     transaction.after_commit(partial(_DEADLINES.add, 1, {"step": order.saga.step}))
-    with _resumed("saga deadline", order):
-        exhausted = order.step_seconds >= settings.park_after_seconds
-        await orchestrator.advance(transaction, order, DeadlinePassed(exhausted), settings)
+    exhausted = order.step_seconds >= settings.park_after_seconds
+    await orchestrator.advance(transaction, order, DeadlinePassed(exhausted), settings)
 
 
 async def retry_saga(transaction: Transaction, order_id: str, settings: OrderSettings) -> SagaMessage:
@@ -214,19 +226,8 @@ async def retry_saga(transaction: Transaction, order_id: str, settings: OrderSet
     order = await fulfilment.load(transaction, order_id)
     if not order.saga.parked:
         raise WrongState(f"the saga of order {order_id} is not parked")
-    with _resumed("saga retry", order):
+    with story.asked(transaction, order, "saga retry", settings.story_seconds):
         await orchestrator.advance(transaction, order, RetryRequested(), settings)
     row = await transaction.first(_READ_SAGA, order_id=order_id)
     assert row is not None  # noqa: S101 - it was locked above
     return model.saga_message(row)
-
-
-@contextmanager
-def _resumed(name: str, order: Fulfilment) -> Generator[None]:
-    """What a timer, a customer or an operator begins belongs to the order's trace, and links to its cause."""
-    cause = telemetry.link(telemetry.store())
-    with (
-        telemetry.about_order(order.order_id),
-        telemetry.span(name, parent=telemetry.restore(order.trace), links=cause),
-    ):
-        yield

@@ -71,8 +71,10 @@ sagas = Table(
     Column("timeline_position", BigInteger, nullable=False, server_default="1", comment="the newest entry's"),
     Column("inventory_sequence", BigInteger, nullable=False, server_default="0", comment="the highest heard of it"),
     Column("payment_sequence", BigInteger, nullable=False, server_default="0", comment="the highest heard of it"),
-    Column("traceparent", Text, nullable=False, comment="where a step begun by a timer or a cancel hangs"),
+    Column("traceparent", Text, nullable=False, comment="the order's span: each turn of the saga is its child"),
     Column("tracestate", Text, nullable=False),
+    Column("story_traceparent", Text, nullable=False, server_default="", comment="the same, of a late request"),
+    Column("story_tracestate", Text, nullable=False, server_default=""),
     Index("ix_sagas_deadline_at", "deadline_at", postgresql_where=text("deadline_at IS NOT NULL")),
     Index("ix_sagas_step_at", "step_at", "order_id"),
 )
@@ -88,6 +90,7 @@ order_timeline = Table(
     Column("status", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
     Column("span_id", Text, nullable=False),
+    Column("detail", Text, nullable=False, server_default="", comment="what the event's name does not say"),
     PrimaryKeyConstraint("order_id", "position"),
 )
 
@@ -151,4 +154,5 @@ def timeline_message(row: Row) -> TimelineEntry:
         status=row.status,
         trace_id=row.trace_id,
         span_id=row.span_id,
+        detail=row.detail,
     )

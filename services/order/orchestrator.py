@@ -15,14 +15,16 @@ from shop.inventory.v1.inventory_service_pb2 import ReleaseStockRequest, Reserve
 from shop.order.v1.order_events_pb2 import OrderCancelled, OrderConfirmed, OrderRejected
 from shop.payment.v1.payment_service_pb2 import ChargePaymentRequest, RefundPaymentRequest
 
-from chassis import commands, outbox, telemetry
+from chassis import commands, logs, outbox, telemetry
 from chassis.database import Transaction
 from chassis.messages import Envelope
-from services.order import fulfilment, model, saga
+from services.order import fulfilment, model, saga, story
 from services.order.fulfilment import Fulfilment
-from services.order.saga import Reason, Step
+from services.order.saga import Reason, Saga, Step
 from services.order.settings import OrderSettings
 from services.order.timeline import Entry
+
+log = logs.get(__name__)
 
 TOPIC = "order.events"
 
@@ -104,31 +106,65 @@ async def advance(
     Args:
         envelope: of a participant's event, which the timeline notes, awaited or not.
     """
-    before, span = order.saga, get_current_span()
+    before = order.saga
     reaction = saga.react(before, event)  # pyright: ignore[reportArgumentType] - a message that names its order
     after = order.saga = reaction.saga
     entered = after.step is not before.step
-    span.set_attribute("shop.saga.step", after.step)
-    if not reaction.awaited:
-        span.set_attribute("shop.saga.awaited", False)
-        transaction.after_commit(partial(_UNAWAITED.add, 1, {"step": before.step, "event": type(event).__name__}))
-    if entered:
-        transaction.after_commit(partial(_STEPS.add, 1, {"step": after.step}))
-    if before.reason is None and after.reason is not None:
-        transaction.after_commit(partial(_GIVEN_UP.add, 1, {"reason": after.reason}))
+    ends = entered and after.step in saga.TERMINAL
+    _count(transaction, before, reaction, event)
+    if envelope is not None:
+        status = after.step if ends else order.status
+        order.entries.append(Entry.here(envelope.type, envelope.source, envelope.time, status))
+    _tell(transaction, order, before, event, settings)
     if entered and before.step in saga.FORWARD and after.step in saga.COMPENSATING:
-        await commands.withdraw(transaction, order.order_id)
-    if reaction.send is not None:
-        _send(transaction, order, reaction.send)
+        await _withdraw(transaction, order)
     if after.step is reaction.send or after.step in saga.TERMINAL or after.parked:
         order.keeps_deadline = False
         order.attempt = 1 if entered else order.attempt + (reaction.send is not None)
-    if envelope is not None:
-        status = after.step if entered and after.step in saga.TERMINAL else order.status
-        order.entries.append(Entry.here(envelope.type, envelope.source, envelope.time, status))
-    if entered and after.step in saga.TERMINAL:
+    if reaction.send is not None:
+        _send(transaction, order, reaction.send)
+    if ends:
         _end(transaction, order)
     await fulfilment.save(transaction, order, settings)
+
+
+def _count(transaction: Transaction, before: Saga, reaction: saga.Reaction, event: object) -> None:
+    """What the metrics say about a turn, once it is committed."""
+    after = reaction.saga
+    if not reaction.awaited:
+        get_current_span().set_attribute("shop.saga.awaited", False)
+        transaction.after_commit(partial(_UNAWAITED.add, 1, {"step": before.step, "event": type(event).__name__}))
+    if after.step is not before.step:
+        transaction.after_commit(partial(_STEPS.add, 1, {"step": after.step}))
+    if before.reason is None and after.reason is not None:
+        transaction.after_commit(partial(_GIVEN_UP.add, 1, {"reason": after.reason}))
+
+
+def _tell(
+    transaction: Transaction, order: Fulfilment, before: Saga, event: saga.Event | FromOrder, settings: OrderSettings
+) -> None:
+    """Say what the turn did, and why, on its span and on the timeline and, once it is committed, in the log."""
+    after, span, said = order.saga, get_current_span(), list(story.facts(before, event, order.saga, settings))
+    moved = {"step_before": str(before.step), "step": str(after.step)}
+    if after.reason is not None:
+        moved["reason"] = str(after.reason)
+    span.set_attributes({f"shop.saga.{name}": value for name, value in moved.items()})
+    if said:
+        span.set_attribute("shop.saga.facts", [f"{fact.name}: {fact.detail}" for fact in said])
+        moved["facts"] = "; ".join(f"{fact.name}: {fact.detail}" for fact in said)
+    for fact in said:
+        order.entries.append(Entry.here(story.FACT + fact.name, "order", None, order.status, fact.detail))
+    ends = after.step in saga.TERMINAL and after.step is not before.step
+    told = partial(log.info, "the saga has ended" if ends else "the saga took a turn", order_id=order.order_id)
+    heard = {"heard": type(event).__name__, "trace_id": telemetry.trace_id(), "span_id": telemetry.span_id()}
+    transaction.after_commit(partial(told, **heard, **moved))
+
+
+async def _withdraw(transaction: Transaction, order: Fulfilment) -> None:
+    """Hold back the forward commands that were not delivered yet."""
+    for name in await commands.withdraw(transaction, order.order_id):
+        detail = f"{name}: it was not delivered yet"
+        order.entries.append(Entry.here(story.FACT + "HeldBack", "order", None, order.status, detail))
 
 
 def _send(transaction: Transaction, order: Fulfilment, step: Step) -> None:
@@ -139,7 +175,10 @@ def _send(transaction: Transaction, order: Fulfilment, step: Step) -> None:
         command.request(order),
         saga_id=order.order_id,
         step=command.name,
+        trace=order.turn,
         direction="forward" if step in saga.FORWARD else "compensate",
+        # What undoes a late event is no attempt of the step that the saga is at.
+        attempt=order.attempt if step is order.saga.step else 1,
     )
 
 

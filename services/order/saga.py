@@ -59,9 +59,10 @@ class CancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class CommandRefused:
-    """The command of `step` can never be accepted."""
+    """The command of `step` can never be accepted; `why` is the receiver's word."""
 
     step: Step
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

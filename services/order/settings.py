@@ -16,5 +16,10 @@ class OrderSettings(ServiceSettings):
     charge_deadline_seconds: float = Field(default=30.0, gt=0, description="Patience for a charge.")
     compensation_retry_seconds: float = Field(default=10.0, gt=0, description="When a compensation is sent again.")
     park_after_seconds: float = Field(default=300.0, gt=0, description="When a compensation is left to an operator.")
+    story_seconds: float = Field(
+        default=600.0,
+        ge=0,
+        description="What a customer or an operator begins longer than this after the POST gets a trace of its own.",
+    )
     deadline_poll_seconds: float = Field(default=1.0, gt=0, description="How often passed deadlines are looked for.")
     watch_seconds_max: float = Field(default=300.0, gt=0, description="How long WatchOrder streams at most.")

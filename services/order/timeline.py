@@ -33,11 +33,12 @@ class Entry:
     status: str
     trace_id: str
     span_id: str
+    detail: str = ""
 
     @classmethod
-    def here(cls, event: str, service: str, happened_at: datetime | None, status: str) -> "Entry":
+    def here(cls, event: str, service: str, happened_at: datetime | None, status: str, detail: str = "") -> "Entry":
         """An entry for the span that is current."""
-        return cls(event, service, happened_at, status, telemetry.trace_id(), telemetry.span_id())
+        return cls(event, service, happened_at, status, telemetry.trace_id(), telemetry.span_id(), detail)
 
 
 async def get_order_timeline(transaction: Transaction, order_id: str, after_position: int = 0) -> list[TimelineEntry]:

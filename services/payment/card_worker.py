@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from chassis import logs, telemetry
 from chassis.database import Database, Row, Sql
+from chassis.source import code
 from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
 from services.payment import handlers, settlement
@@ -94,7 +95,7 @@ class CardWorker:
             attributes={
                 "shop.payment.id": str(row.payment_id),
                 "shop.payment.attempt": row.attempts,
-                **telemetry.code(CardWorker.work),
+                **code(CardWorker._refund if refund else CardWorker._charge),
             },
             parent=telemetry.restore(TraceContext(row.traceparent, row.tracestate)),
             links=telemetry.link(TraceContext(row.attempt_traceparent, row.attempt_tracestate)),

@@ -10,10 +10,11 @@ from shop.order.v1 import order_service_pb2
 
 from chassis import telemetry
 from chassis.relay import Relay
+from chassis.source import code
 from infra.jaeger.tests.container import QUERY, ROOT, Jaeger
 
 UI: dict[str, Any] = json.loads((ROOT / "infra/jaeger/ui.json").read_text())
-TAGS = {telemetry.ORDER_ID, *telemetry.code(Relay.round)}
+TAGS = {telemetry.ORDER_ID, *code(Relay.round)}
 
 
 def test_links_are_made_of_tags_that_spans_have() -> None:

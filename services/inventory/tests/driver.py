@@ -16,6 +16,7 @@ from chassis import inbox
 from chassis.database import Database, Sql
 from chassis.messages import Envelope
 from chassis.telemetry import TraceContext
+from chassis.testing import served
 from services.inventory import handlers, stock
 from services.inventory.__main__ import SHIPPING
 
@@ -62,14 +63,14 @@ class Driver:
     async def reserve(self, order_id: str, wanted: Mapping[str, int]) -> Reservation:
         lines = [ReservationLine(sku=sku, quantity=quantity) for sku, quantity in wanted.items()]
         request = rpc.ReserveStockRequest(order_id=order_id, lines=lines)
-        return await self.database.unit_of_work(handlers.reserve_stock, request)
+        return await served(self.database, handlers.reserve_stock, request)
 
     async def release(self, order_id: str) -> Reservation:
-        return await self.database.unit_of_work(handlers.release_stock, rpc.ReleaseStockRequest(order_id=order_id))
+        return await served(self.database, handlers.release_stock, rpc.ReleaseStockRequest(order_id=order_id))
 
     async def restock(self, sku: str, quantity: int, request_id: str) -> StockItem:
         request = rpc.RestockRequest(sku=sku, quantity=quantity, request_id=request_id)
-        return await self.database.unit_of_work(stock.restock, request)
+        return await served(self.database, stock.restock, request)
 
     async def confirmed(self, order_id: str, event_id: UUID | None = None) -> None:
         """The service hears OrderConfirmed."""

@@ -8,7 +8,7 @@ import pytest
 
 from chassis import telemetry
 from chassis.database import Database, Sql
-from chassis.testing import Spans, attributes, context, eventually, figure, linked, planning_nested_loops
+from chassis.testing import Spans, attributes, context, eventually, figure, is_child, planning_nested_loops
 from infra.local.postgres import Postgres
 from services.order import deadlines
 from services.order.deadlines import CONCURRENCY_MAX, Deadlines
@@ -138,14 +138,23 @@ async def test_a_database_that_is_away_is_no_fault_of_the_saga(shop: Shop, setti
     assert figure(FAILED) == before
 
 
-async def test_the_timers_trace_is_found_by_the_order_and_links_to_it(shop: Shop, spans: Spans) -> None:
-    """A small trace of its own, whose every span names the order."""
+async def test_a_deadline_is_one_branch_of_the_orders_trace(shop: Shop, spans: Spans) -> None:
+    """All of it, the lock included, and it says which step took longer than what, and what follows."""
     order_id = await late(shop)
     async with timer(shop, poll_seconds=3600):
         await eventually(lambda: turned_back(shop, order_id))
-    passed = spans.one("pass_deadline")
-    assert passed.parent is None
-    assert linked(passed) == {context(spans.one("place_order")).span_id}
-    own = [span for span in spans.all() if context(span).trace_id == context(passed).trace_id]
-    assert len(own) > 1
+    passed = spans.one("saga deadline")
+    assert is_child(passed, spans.one("place_order"))
+    own = [span for span in spans.all() if is_child(span, passed)]
+    assert [span.name for span in own] == [
+        "SELECT sagas",
+        "DELETE command_outbox",
+        "UPDATE sagas",
+        "INSERT command_outbox",
+    ]
     assert all(attributes(span).get(telemetry.ORDER_ID) == order_id for span in own)
+    assert attributes(passed)["shop.saga.facts"] == (
+        "DeadlinePassed: RESERVING_STOCK: no answer within 20 s",
+        "TurnedBack: RESERVATION_TIMED_OUT",
+    )
+    assert spans.named("pass_deadline") == []

@@ -8,7 +8,7 @@ from shop.payment.v1.payment_events_pb2 import PaymentDeclined
 
 from chassis.database import Database, Transaction
 from chassis.dispatcher import CommandRefused
-from chassis.testing import figure
+from chassis.testing import figure, served
 from services.order import handlers, orchestrator
 from services.order.saga import Reason
 from services.order.settings import OrderSettings
@@ -41,11 +41,11 @@ async def not_charged_in_time(shop: Shop) -> None:
 
 async def refused_for_ever(shop: Shop) -> None:
     refused = CommandRefused((await shop.place()).order_id, "reserve_stock", "INVALID_ARGUMENT")
-    await shop.database.unit_of_work(handlers.command_refused, refused, shop.settings)
+    await served(shop.database, handlers.command_refused, refused, shop.settings)
 
 
 async def cancelled(shop: Shop) -> None:
-    await shop.database.unit_of_work(handlers.cancel_order, await shop.reserved(), shop.settings)
+    await served(shop.database, handlers.cancel_order, await shop.reserved(), shop.settings)
 
 
 def given_up() -> dict[Reason, float]:
@@ -76,7 +76,7 @@ async def test_a_confirmed_order_is_not_given_up_even_if_it_is_cancelled_later(s
     """The promise was kept."""
     before = given_up()
     order_id = await shop.confirmed()
-    await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    await served(shop.database, handlers.cancel_order, order_id, shop.settings)
     assert given_up() == before
 
 
@@ -90,9 +90,9 @@ async def test_an_attempt_that_is_rolled_back_is_not_counted(shop: Shop) -> None
         raise LookupError
 
     with pytest.raises(LookupError):
-        await shop.database.unit_of_work(fails_late)
+        await served(shop.database, fails_late)
     assert given_up() == before
-    await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    await served(shop.database, handlers.cancel_order, order_id, shop.settings)
     assert given_up()[Reason.CANCELLED_BY_CUSTOMER] == before[Reason.CANCELLED_BY_CUSTOMER] + 1
 
 

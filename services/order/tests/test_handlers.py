@@ -1,11 +1,13 @@
 """Handlers against a real PostgreSQL: what each leaves in the tables, and what it promises to send."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 from shop.inventory.v1.inventory_events_pb2 import ReservationRefused, StockReleased, StockReserved
 from shop.money.v1.money_pb2 import Money
 from shop.order.v1.order_pb2 import Order, OrderLine
@@ -19,9 +21,10 @@ from chassis.database import Database, Sql
 from chassis.errors import Invalid, KeyReused, NotFound, WrongState
 from chassis.messages import Envelope
 from chassis.telemetry import TraceContext
-from chassis.testing import Spans, attributes, context, figure, is_child, linked
+from chassis.testing import Spans, attributes, context, figure, is_child, linked, served, traceparent
 from services.order import handlers, orders, timeline
 from services.order.__main__ import subscription
+from services.order.deadlines import Deadlines
 from services.order.settings import OrderSettings
 
 TOTAL = Money(amount_minor=2400, currency_code="EUR")
@@ -40,7 +43,7 @@ class Shop:
             request_id=changes.get("request_id", str(uuid7())),
             lines=[OrderLine(sku="espresso-beans", quantity=changes.get("quantity", 2))],
         )
-        return await self.database.unit_of_work(handlers.place_order, request, self.settings)
+        return await served(self.database, handlers.place_order, request, self.settings)
 
     async def hear(self, event: Any, source: str = "inventory", sequence: int = 1) -> None:
         envelope = Envelope(
@@ -53,7 +56,7 @@ class Shop:
             TraceContext(),
             b"",
         )
-        await self.database.unit_of_work(handlers.advance_saga, event, envelope, self.settings)
+        await served(self.database, handlers.advance_saga, event, envelope, self.settings)
 
     async def reserved(self) -> str:
         order_id = (await self.place()).order_id
@@ -89,7 +92,7 @@ class Shop:
     async def wait_out(self, order_id: str, seconds: float = 0.0) -> None:
         """Let the saga's deadline pass now, its step having begun so long ago."""
         deadline_at = await self.let_pass(order_id, seconds)
-        await self.database.unit_of_work(handlers.pass_deadline, order_id, deadline_at, self.settings)
+        await served(self.database, handlers.pass_deadline, order_id, deadline_at, self.settings)
 
     async def let_pass(self, order_id: str, seconds: float = 0.0) -> datetime:
         """The deadline is now, and nobody has told the saga; returns the deadline."""
@@ -151,9 +154,12 @@ async def test_a_repeated_request_is_traced_under_the_id_of_its_order(shop: Shop
     """The id that was made up for it names no order; only the statement that offered it has it."""
     request_id = str(uuid7())
     order_id = (await shop.place(request_id=request_id)).order_id
+    first = spans.one("place_order")
     spans.clear()
     await shop.place(request_id=request_id)
-    assert attributes(spans.one("place_order"))[telemetry.ORDER_ID] == order_id
+    repeat = spans.one("place_order")
+    assert attributes(repeat)[telemetry.ORDER_ID] == order_id
+    assert linked(repeat) == {context(first).span_id}
     assert telemetry.ORDER_ID not in attributes(spans.one("SELECT orders"))
 
 
@@ -225,7 +231,8 @@ async def test_a_deadline_that_moved_on_is_not_passed(shop: Shop) -> None:
     order_id = (await shop.place()).order_id
     deadline_at = await shop.let_pass(order_id)
     await shop.hear(StockReserved(order_id=order_id, total=TOTAL))
-    await shop.database.unit_of_work(handlers.pass_deadline, order_id, deadline_at, shop.settings)
+    with pytest.raises(handlers.Superseded):
+        await served(shop.database, handlers.pass_deadline, order_id, deadline_at, shop.settings)
     assert await shop.step(order_id) == "CHARGING_PAYMENT"
 
 
@@ -252,13 +259,13 @@ async def test_retrying_a_parked_saga_sends_its_command_again(shop: Shop) -> Non
     await shop.deliver(order_id)
     await shop.wait_out(order_id, shop.settings.park_after_seconds)
     assert await shop.due(order_id) == set()
-    saga = await shop.database.unit_of_work(handlers.retry_saga, order_id, shop.settings)
+    saga = await served(shop.database, handlers.retry_saga, order_id, shop.settings)
     assert not saga.HasField("park_time")
     assert saga.HasField("deadline")
     assert await shop.due(order_id) == {"refund_payment"}
     assert [row.id for row in await shop.rows("command_outbox", order_id)] == [refund.id]
     with pytest.raises(WrongState):
-        await shop.database.unit_of_work(handlers.retry_saga, order_id, shop.settings)
+        await served(shop.database, handlers.retry_saga, order_id, shop.settings)
 
 
 async def test_the_awaited_event_still_moves_a_parked_saga(shop: Shop) -> None:
@@ -275,7 +282,7 @@ async def test_a_command_refused_for_ever_turns_the_saga_back(shop: Shop) -> Non
     """The dispatcher's verdict is an event like any other."""
     order_id = await shop.reserved()
     refused = dispatcher.CommandRefused(order_id, "charge_payment", "INVALID_ARGUMENT: no")
-    await shop.database.unit_of_work(handlers.command_refused, refused, shop.settings)
+    await served(shop.database, handlers.command_refused, refused, shop.settings)
     assert await shop.step(order_id) == "REFUNDING_PAYMENT"
     assert "RefundPayment" in await shop.sent(order_id)
 
@@ -283,7 +290,7 @@ async def test_a_command_refused_for_ever_turns_the_saga_back(shop: Shop) -> Non
 async def test_cancelling_a_pending_order_undoes_it_and_then_says_so(shop: Shop) -> None:
     """Orchestration: the saga undoes its own work before it publishes OrderCancelled."""
     order_id = (await shop.place()).order_id
-    order = await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    order = await served(shop.database, handlers.cancel_order, order_id, shop.settings)
     assert order.status == Order.PENDING
     await shop.hear(StockReleased(order_id=order_id))
     order = await shop.order(order_id)
@@ -295,12 +302,12 @@ async def test_cancelling_a_confirmed_order_leaves_the_undoing_to_those_who_hold
     """Choreography: the event is all; no command is sent."""
     order_id = await shop.confirmed()
     before = await shop.sent(order_id)
-    order = await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    order = await served(shop.database, handlers.cancel_order, order_id, shop.settings)
     assert (order.status, order.reason) == (Order.CANCELLED, Order.CANCELLED_BY_CUSTOMER)
     assert await shop.published(order_id) == [(1, "OrderPlaced"), (2, "OrderConfirmed"), (3, "OrderCancelled")]
     assert await shop.sent(order_id) == before
     await shop.hear(PaymentRefunded(order_id=order_id), "payment")
-    again = await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    again = await served(shop.database, handlers.cancel_order, order_id, shop.settings)
     assert again.status == Order.CANCELLED
     assert len(await shop.published(order_id)) == 3
 
@@ -310,7 +317,7 @@ async def test_a_rejected_order_cannot_be_cancelled(shop: Shop) -> None:
     order_id = (await shop.place()).order_id
     await shop.hear(ReservationRefused(order_id=order_id, reason=ReservationRefused.UNKNOWN_SKU))
     with pytest.raises(WrongState):
-        await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+        await served(shop.database, handlers.cancel_order, order_id, shop.settings)
 
 
 async def test_a_late_success_is_itself_undone(shop: Shop) -> None:
@@ -368,8 +375,8 @@ async def test_a_gap_and_a_late_version_are_noted_and_applied(shop: Shop, spans:
     await shop.hear(StockReserved(order_id=order_id, total=TOTAL), sequence=1)
     await shop.hear(PaymentCharged(order_id=order_id), "payment", sequence=2)
     await shop.hear(PaymentDeclined(order_id=order_id), "payment", sequence=1)
-    heard = [attributes(span).get("shop.event.order") for span in spans.named("advance_saga")]
-    assert heard == [None, "gap", "late"]
+    noted = [attributes(span).get("shop.event.order") for span in spans.named("advance_saga")]
+    assert noted == [None, "gap", "late"]
     assert (await shop.order(order_id)).status == Order.CONFIRMED
     async with shop.database.single() as once:
         assert len(await timeline.get_order_timeline(once, order_id)) == 5
@@ -382,43 +389,40 @@ async def test_an_event_that_came_late_is_counted_and_noted_on_its_span(shop: Sh
     order_id = (await shop.place()).order_id
     await shop.hear(ReservationRefused(order_id=order_id, reason=ReservationRefused.OUT_OF_STOCK))
     await shop.hear(StockReserved(order_id=order_id, total=TOTAL), sequence=2)
-    assert [attributes(span).get("shop.saga.awaited") for span in spans.named("advance_saga")] == [None, False]
+    assert [attributes(span).get("shop.saga.awaited") for span in heard(spans)] == [None, False]
     assert figure("shop.saga.unawaited", step="REJECTED", event="StockReserved") == late + 1
     assert figure("shop.saga.unawaited") == before + 1
 
 
-async def deadline(shop: Shop) -> str:
-    order_id = (await shop.place()).order_id
-    await shop.wait_out(order_id)
-    return order_id
+def heard(spans: Spans) -> list[ReadableSpan]:
+    return [span for span in spans.all() if span.name.startswith("saga heard ")]
 
 
 async def cancel(shop: Shop) -> str:
     order_id = (await shop.place()).order_id
-    await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    await served(shop.database, handlers.cancel_order, order_id, shop.settings)
     return order_id
 
 
 async def cancel_confirmed(shop: Shop) -> str:
     order_id = await shop.confirmed()
-    await shop.database.unit_of_work(handlers.cancel_order, order_id, shop.settings)
+    await served(shop.database, handlers.cancel_order, order_id, shop.settings)
     return order_id
 
 
 async def retry(shop: Shop) -> str:
     order_id = (await shop.place()).order_id
     refused = dispatcher.CommandRefused(order_id, "reserve_stock", "INVALID_ARGUMENT")
-    await shop.database.unit_of_work(handlers.command_refused, refused, shop.settings)
+    await served(shop.database, handlers.command_refused, refused, shop.settings)
     refused = dispatcher.CommandRefused(order_id, "release_stock", "INVALID_ARGUMENT")
-    await shop.database.unit_of_work(handlers.command_refused, refused, shop.settings)
-    await shop.database.unit_of_work(handlers.retry_saga, order_id, shop.settings)
+    await served(shop.database, handlers.command_refused, refused, shop.settings)
+    await served(shop.database, handlers.retry_saga, order_id, shop.settings)
     return order_id
 
 
 @pytest.mark.parametrize(
     ("happens", "cause", "step"),
     [
-        (deadline, "pass_deadline", "saga deadline"),
         (cancel, "cancel_order", "saga cancel"),
         (cancel_confirmed, "cancel_order", "cancel confirmed order"),
         (retry, "retry_saga", "saga retry"),
@@ -427,12 +431,80 @@ async def retry(shop: Shop) -> str:
 async def test_what_is_begun_from_outside_belongs_to_the_orders_trace_and_links_to_its_cause(
     shop: Shop, spans: Spans, happens: Callable[[Shop], Awaitable[str]], cause: str, step: str
 ) -> None:
-    """A timer, a customer and an operator have traces of their own; what they begin is found in the order's."""
+    """A customer and an operator have traces of their own; what they begin is found in the order's."""
     order_id = await happens(shop)
-    begun = spans.one(step)
-    assert is_child(begun, spans.one("place_order"))
-    assert linked(begun) == {context(spans.one(cause)).span_id}
+    begun, placed, request = spans.one(step), spans.one("place_order"), spans.one(cause)
+    assert is_child(begun, placed)
+    assert linked(begun) == {context(request).span_id}
+    assert linked(request) == {context(placed).span_id}
     assert attributes(begun)[telemetry.ORDER_ID] == order_id
+
+
+async def test_what_is_begun_much_later_has_a_trace_of_its_own(shop: Shop, spans: Spans) -> None:
+    """So that the order's is not drawn as a sliver before a long silence; what follows from it stays there too."""
+    order_id = await shop.confirmed()
+    spans.clear()
+    late = shop.settings.model_copy(update={"story_seconds": 0.0})
+    order = await shop.order(order_id)
+    await served(shop.database, handlers.cancel_order, order_id, late)
+    await shop.hear(PaymentRefunded(order_id=order_id), "payment", sequence=2)
+    begun, request = spans.one("cancel confirmed order"), spans.one("cancel_order")
+    assert is_child(begun, request)
+    assert is_child(spans.one("saga heard PaymentRefunded"), request)
+    assert {link.context.trace_id for link in begun.links} == {int(order.trace_id, 16)}
+    async with shop.database.single() as once:
+        entries = await timeline.get_order_timeline(once, order_id)
+    assert {entry.trace_id for entry in entries} == {order.trace_id, f"{context(request).trace_id:032x}"}
+
+
+async def test_a_timer_stays_in_the_orders_trace_however_late(shop: Shop, spans: Spans) -> None:
+    """Nobody asked for anything: the order itself goes on."""
+    settings = shop.settings.model_copy(update={"story_seconds": 0.0})
+    order_id = (await shop.place()).order_id
+    placed = spans.one("place_order")
+    deadline_at = await shop.let_pass(order_id)
+    [row] = await shop.rows("sagas", order_id)
+    assert row.deadline_at == deadline_at
+    await Deadlines(shop.database, settings, asyncio.Event()).pass_due(row)
+    assert is_child(spans.one("saga deadline"), placed)
+    [command] = await shop.rows("command_outbox", order_id)
+    assert command.traceparent == traceparent(placed)
+
+
+async def test_the_timeline_says_what_only_the_saga_knows(shop: Shop) -> None:
+    """A deadline with its limit, a turn back with its reason, a command that was held back."""
+    order_id = (await shop.place()).order_id
+    await shop.wait_out(order_id)
+    async with shop.database.single() as once:
+        entries = await timeline.get_order_timeline(once, order_id)
+    said = {entry.event.rpartition(".")[2]: entry.detail for entry in entries}
+    assert said == {
+        "OrderPlaced": "",
+        "DeadlinePassed": "RESERVING_STOCK: no answer within 20 s",
+        "TurnedBack": "RESERVATION_TIMED_OUT",
+        "HeldBack": "reserve_stock: it was not delivered yet",
+    }
+
+
+async def test_a_parked_and_a_retried_saga_and_a_refused_command_are_said(shop: Shop) -> None:
+    """What an operator looks for stands on the timeline too."""
+    order_id = await retry(shop)
+    async with shop.database.single() as once:
+        entries = await timeline.get_order_timeline(once, order_id)
+    said = [(entry.event.rpartition(".")[2], entry.detail) for entry in entries if ".Saga." in entry.event]
+    assert ("Retried", "RELEASING_STOCK") in said
+    assert ("Parked", "RELEASING_STOCK") in said
+    assert [name for name, _ in said].count("CommandRefused") == 2
+
+
+async def test_each_turn_of_a_saga_is_one_line_of_the_log(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once it is committed, with the order and its trace; the last one says how it ended."""
+    order_id = await shop.confirmed()
+    lines = [line for line in capsys.readouterr().out.splitlines() if order_id in line]
+    trace_id = (await shop.order(order_id)).trace_id
+    assert ["the saga has ended" in line for line in lines] == [False, True]
+    assert ["StockReserved" in lines[0], "PaymentCharged" in lines[1]] == [True, True]
+    assert all(trace_id in line for line in lines)
 
 
 def test_every_event_of_the_participants_is_handled_or_ignored_on_purpose(settings: OrderSettings) -> None:

@@ -18,6 +18,7 @@ from chassis import inbox
 from chassis.database import Database, Row, Sql
 from chassis.messages import Envelope
 from chassis.telemetry import TraceContext
+from chassis.testing import served
 from services.payment import handlers
 from services.payment.__main__ import REFUNDS
 from services.payment.card_network import CardNetwork
@@ -64,10 +65,10 @@ class Driver:
     async def charge(self, order_id: str, card_token: str = "tok_visa", amount_minor: int = PRICE) -> Payment:
         amount = Money(amount_minor=amount_minor, currency_code="EUR")
         request = rpc.ChargePaymentRequest(order_id=order_id, amount=amount, card_token=card_token)
-        return await self.database.unit_of_work(handlers.charge_payment, request)
+        return await served(self.database, handlers.charge_payment, request)
 
     async def refund(self, order_id: str) -> Payment:
-        return await self.database.unit_of_work(handlers.refund_payment, rpc.RefundPaymentRequest(order_id=order_id))
+        return await served(self.database, handlers.refund_payment, rpc.RefundPaymentRequest(order_id=order_id))
 
     async def get(self, order_id: str) -> Payment:
         async with self.database.single() as once:

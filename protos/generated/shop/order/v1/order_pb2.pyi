@@ -75,7 +75,7 @@ class Order(_message.Message):
     def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[OrderLine, _Mapping]]] = ..., status: _Optional[_Union[Order.Status, str]] = ..., reason: _Optional[_Union[Order.Reason, str]] = ..., total: _Optional[_Union[_money_pb2.Money, _Mapping]] = ..., trace_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class TimelineEntry(_message.Message):
-    __slots__ = ("position", "event", "service", "time", "status", "trace_id", "span_id")
+    __slots__ = ("position", "event", "service", "time", "status", "trace_id", "span_id", "detail")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
     SERVICE_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +83,7 @@ class TimelineEntry(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     position: int
     event: str
     service: str
@@ -90,7 +91,8 @@ class TimelineEntry(_message.Message):
     status: Order.Status
     trace_id: str
     span_id: str
-    def __init__(self, position: _Optional[int] = ..., event: _Optional[str] = ..., service: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[Order.Status, str]] = ..., trace_id: _Optional[str] = ..., span_id: _Optional[str] = ...) -> None: ...
+    detail: str
+    def __init__(self, position: _Optional[int] = ..., event: _Optional[str] = ..., service: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[Order.Status, str]] = ..., trace_id: _Optional[str] = ..., span_id: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Saga(_message.Message):
     __slots__ = ("order_id", "step", "attempt", "step_time", "deadline", "park_time", "reason")
