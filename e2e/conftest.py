@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -148,9 +149,7 @@ class Shop:
 
         async def look() -> list[Span] | None:
             nonlocal seen
-            async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
-                response = await store.get(f"/api/v3/traces/{trace_id}")
-            spans = _spans(response.json()) if response.status_code == 200 else []
+            spans = await self.spans(trace_id)
             complete = until(spans) if callable(until) else any(span.name == until for span in spans)
             settled = len(spans) == seen and complete
             seen = len(spans)
@@ -159,6 +158,23 @@ class Shop:
             return spans if settled else None
 
         return await eventually(look, f"trace {trace_id} is complete", seconds)
+
+    async def spans(self, trace_id: str) -> list[Span]:
+        """What the trace store has of a trace now."""
+        async with httpx.AsyncClient(base_url=self.system.traces_url, timeout=15) as store:
+            response = await store.get(f"/api/v3/traces/{trace_id}")
+        return _spans(response.json()) if response.status_code == 200 else []
+
+    async def traces_of(self, order_id: str, operation: str, service: str = "gateway") -> set[str]:
+        """The ids of the traces in which the service did such a thing about the order."""
+        path, query = self.system.search(service, {"shop.order.id": order_id}, operation)
+        async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
+            response = await store.get(path, params=query)
+        if response.status_code == 404:
+            return set()
+        answer = response.json()
+        # What Jaeger's own search page is given is not OTLP.
+        return {trace["traceID"] for trace in answer["data"]} if "data" in answer else _trace_ids(answer)
 
 
 def _spans(answer: Json) -> list[Span]:
@@ -183,6 +199,11 @@ def _spans(answer: Json) -> list[Span]:
                     )
                 )
     return found
+
+
+def _trace_ids(answer: Json) -> set[str]:
+    scopes = [scope for resource in answer["result"]["resourceSpans"] for scope in resource["scopeSpans"]]
+    return {span["traceId"] for scope in scopes for span in scope["spans"]}
 
 
 def _attributes(holder: Json) -> dict[str, Any]:
@@ -233,5 +254,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(system: System) -> AsyncIterator[Shop]:
+    async with visiting(system) as shop:
+        yield shop
+
+
+@asynccontextmanager
+async def visiting(system: System) -> AsyncGenerator[Shop]:
+    """The shop that a system runs."""
     async with httpx.AsyncClient(base_url=system.gateway_url, timeout=15) as client:
         yield Shop(system, client)
+
+
+@asynccontextmanager
+async def shop_with(**settings: Mapping[str, str]) -> AsyncGenerator[Shop]:
+    """An embedded shop of its own, for settings by the name of a service that no other test has."""
+    names = {*OVERRIDES, *settings}
+    environment = {name: {**OVERRIDES.get(name, {}), **settings.get(name, {})} for name in names}
+    async with Embedded(ports=Ports.free(), environment=environment) as system, visiting(system) as shop:
+        yield shop

@@ -36,8 +36,8 @@ class System(Protocol):
         """The bootstrap servers of the broker, as this machine reaches them."""
         ...
 
-    def search(self, service: str, tags: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-        """The path and the query that ask the trace store for a service's traces with these tags."""
+    def search(self, service: str, tags: Mapping[str, str], operation: str = "") -> tuple[str, dict[str, Any]]:
+        """The path and the query that ask the trace store for a service's traces with these tags on such a span."""
         ...
 
     async def kill(self, name: str) -> None:

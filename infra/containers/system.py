@@ -121,11 +121,12 @@ class System:
         """The last words of every container."""
         return await self.compose("logs", "--no-color", "--tail", "15")
 
-    def search(self, service: str, tags: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    def search(self, service: str, tags: Mapping[str, str], operation: str = "") -> tuple[str, dict[str, Any]]:
         # By HTTP, Jaeger's v3 ignores attributes; this is the API that its own search page uses.
         now = datetime.now(UTC)
         return "/api/traces", {
             "service": service,
+            "operation": operation,
             "tags": json.dumps(tags),
             "start": _microseconds(now - timedelta(hours=1)),
             "end": _microseconds(now + timedelta(minutes=1)),

@@ -72,6 +72,8 @@ def _process(name: str, module: str, ports: Ports, admin_port: int, own: Mapping
         "HOST": _HOST,
         "ADMIN_PORT": str(admin_port),
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{_HOST}:{ports.otlp}",
+        # All processes share this machine's clock.
+        "TRACE_IP": _HOST,
     }
     port = own.get("HTTP_PORT") or own["GRPC_PORT"]
     return Part(

@@ -131,10 +131,11 @@ class System:
         """What each part uses now; the runner, which is this process too, is left out."""
         return {running.part.name: usage_of(running.process.pid) for running in self._supervisor.parts}
 
-    def search(self, service: str, tags: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    def search(self, service: str, tags: Mapping[str, str], operation: str = "") -> tuple[str, dict[str, Any]]:
         now = datetime.now(UTC)
         return "/api/v3/traces", {
             "query.service_name": service,
+            "query.operation_name": operation,
             "query.start_time_min": (now - timedelta(hours=1)).isoformat(),
             "query.start_time_max": (now + timedelta(minutes=1)).isoformat(),
             "query.num_traces": 20,
