@@ -1,7 +1,7 @@
 """Real servers for every test: one PostgreSQL and one broker for the session, each on a free port.
 
-A test, or a parameter of one, that is marked `docker` also needs a Docker engine. Where none answers it is skipped, and
-the summary names it; with REQUIRE_DOCKER=1 it fails.
+A test, or a parameter of one, may be marked with what else it needs: `docker`, `browser`, as NEEDS says. Where that is
+missing it is skipped, and the summary names it; with REQUIRE_DOCKER=1, REQUIRE_BROWSER=1 it fails.
 """
 
 import asyncio
@@ -13,15 +13,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 
+from infra import browser as browsers
 from infra.local.part import ownership
 from infra.local.postgres import Postgres
-
-NO_ENGINE = "no Docker engine answers"
 
 
 @functools.cache
@@ -37,6 +39,28 @@ def docker_answers() -> bool:
         return False
 
 
+@dataclass(frozen=True)
+class Need:
+    """What not every machine has.
+
+    Attributes:
+        tests: what the summary calls the tests that need it.
+        missing: how its absence is said.
+        required_by: the environment variable that makes its absence a failure.
+    """
+
+    tests: str
+    missing: str
+    required_by: str
+    is_there: Callable[[], bool]
+
+
+NEEDS = {
+    "docker": Need("on Docker containers", "no Docker engine answers", "REQUIRE_DOCKER", docker_answers),
+    "browser": Need("in a browser", "there is no Chromium", "REQUIRE_BROWSER", lambda: browsers.chromium() is not None),
+}
+
+
 def pytest_configure() -> None:
     # A run that is told to end takes down what it has started, as at Ctrl-C: nobody else removes its containers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -44,24 +68,29 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Comes before any fixture, so that none tries to start a container in vain."""
-    if item.get_closest_marker("docker") is None or docker_answers():
-        return
-    if os.environ.get("REQUIRE_DOCKER") == "1":
-        pytest.fail(f"{NO_ENGINE}, but REQUIRE_DOCKER=1", pytrace=False)
-    pytest.skip(f"{NO_ENGINE} (REQUIRE_DOCKER=1 makes that a failure)")
+    """Comes before any fixture, so that none tries to start what cannot be had."""
+    missing = [
+        need for marker, need in NEEDS.items() if item.get_closest_marker(marker) is not None and not need.is_there()
+    ]
+    for need in missing:
+        if os.environ.get(need.required_by) == "1":
+            pytest.fail(f"{need.missing}, but {need.required_by}=1", pytrace=False)
+    for need in missing:
+        pytest.skip(f"{need.missing} ({need.required_by}=1 makes that a failure)")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was not proved for want of an engine is counted and named."""
-    skipped = [report for report in terminalreporter.getreports("skipped") if NO_ENGINE in str(report.longrepr)]
-    if skipped:
+    """What was not proved for want of something is counted and named."""
+    for need in NEEDS.values():
+        skipped = [report for report in terminalreporter.getreports("skipped") if need.missing in str(report.longrepr)]
+        if not skipped:
+            continue
         tests = "1 test was" if len(skipped) == 1 else f"{len(skipped)} tests were"
-        terminalreporter.section("not proved: the tests on Docker containers", yellow=True)
+        terminalreporter.section(f"not proved: the tests {need.tests}", yellow=True)
         for report in skipped:
             terminalreporter.write_line(report.nodeid)
         terminalreporter.write_line(
-            f"{tests} skipped: {NO_ENGINE} (REQUIRE_DOCKER=1 makes that a failure)", yellow=True
+            f"{tests} skipped: {need.missing} ({need.required_by}=1 makes that a failure)", yellow=True
         )
 
 
@@ -132,3 +161,10 @@ def broker() -> Iterator[Broker]:
     started = Broker()
     yield started
     started.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium without a window; a test that asks for it is marked `browser` and runs in the session's event loop."""
+    async with browsers.browser() as opened:
+        yield opened

@@ -17,6 +17,7 @@ from shop.order.v1 import order_pb2
 from gateway import openapi
 from gateway.app import PROTO_IMAGE
 from gateway.comments import comments
+from gateway.examples import examples
 from gateway.rules import Rule, json_path, rules
 from gateway.schemas import is_required
 from gateway.tests.conftest import SERVICES
@@ -29,7 +30,7 @@ RULES = rules(SERVICES.values())
 
 @pytest.fixture(scope="session")
 def document() -> Document:
-    return openapi.document(RULES, comments(PROTO_IMAGE))
+    return openapi.document(RULES, comments(PROTO_IMAGE), examples(PROTO_IMAGE))
 
 
 def operation(document: Document, method: str, path: str) -> Document:

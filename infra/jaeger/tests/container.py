@@ -35,18 +35,26 @@ class Jaeger:
         configuration: the value of JAEGER_CONFIG.
         changed: one more setting, merged after the shipped files, such as `receivers::otlp::protocols::http: {}`.
         beside: services to start with it.
+        settings: variables that compose reads, over this process' own.
     """
 
     def __init__(
-        self, folder: Path, configuration: str, changed: str = "", beside: Mapping[str, Json] | None = None
+        self,
+        folder: Path,
+        configuration: str,
+        changed: str = "",
+        beside: Mapping[str, Json] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         ports = dict(zip((QUERY, OTLP, HEALTH, METRICS), free_ports(4), strict=True))
         self._addresses = {port: f"127.0.0.1:{published}" for port, published in ports.items()}
+        self.url = f"http://{self._addresses[QUERY]}"
         self._environment = {
             **os.environ,
             "COMPOSE_PROJECT_NAME": f"shop-jaeger-{ports[QUERY]}",
             "JAEGER_CONFIG": configuration,
             "JAEGER_PORT": str(ports[QUERY]),
+            **(settings or {}),
         }
         self._files = ["--file", str(ROOT / "compose.yaml")]
         service: Json = {"ports": [f"{self._addresses[port]}:{port}" for port in (OTLP, HEALTH, METRICS)]}
