@@ -7,6 +7,7 @@ import argparse
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
@@ -70,10 +71,19 @@ class DeadLetters:
             else:
                 break
         _DEAD.add(1, {"topic": record.topic, "group": group})
-        log.error("message is dead", topic=record.topic, offset=record.offset, group=group, reason=reason)
+        log.warning("message is dead", **_about(record), group=group, reason=reason)
 
     async def close(self) -> None:
         await self._producer.stop()
+
+
+def _about(record: ConsumerRecord[bytes, bytes]) -> dict[str, Any]:
+    """Where the message was, the order and the trace that it belongs to: as far as it says so."""
+    # A header may be null on Kafka.
+    said = {name: value.decode(errors="replace") for name, value in record.headers if value}
+    place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    trace_id = said.get("traceparent", "").split("-")[1:2]
+    return {**place, "order_id": said.get("ce_subject", ""), **({"trace_id": trace_id[0]} if trace_id else {})}
 
 
 def _original(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:

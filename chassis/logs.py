@@ -8,6 +8,7 @@ from opentelemetry import trace
 from structlog.stdlib import BoundLogger
 from structlog.typing import EventDict, WrappedLogger
 
+from chassis.log_throttle import SUPPRESSED, LogThrottle
 from chassis.settings import ProcessSettings
 
 
@@ -36,10 +37,11 @@ def configure(service_name: str, settings: ProcessSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=ours,
+            foreign_pre_chain=[*ours, structlog.stdlib.ExtraAdder(allow={SUPPRESSED})],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(LogThrottle())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)

@@ -14,7 +14,7 @@ from opentelemetry.context import Context, attach
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from chassis import admin, errors, logs, telemetry
+from chassis import admin, errors, logs, providers
 from chassis.settings import ProcessSettings
 
 S = TypeVar("S", bound=BaseSettings)
@@ -123,7 +123,7 @@ def run(service_name: str, settings_type: type[P], main: Callable[[P, Process], 
     """
     settings = read(service_name, settings_type)
     logs.configure(service_name, settings)
-    flush = telemetry.configure(service_name, settings)
+    flush = providers.configure(service_name, settings)
     try:
         asyncio.run(_main(settings, main))
     except errors.Misconfigured as error:

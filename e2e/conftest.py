@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from infra.at_rest import at_rest
 from infra.bench.load import Load, Placed
 from infra.containers.system import System as Containers
 from infra.local.ports import Ports
@@ -47,7 +49,7 @@ async def eventually(look: Callable[[], Awaitable[T | None]], what: str, seconds
         await asyncio.sleep(0.05)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Span:
     """One span as the trace store tells it."""
 
@@ -118,8 +120,13 @@ class Shop:
     async def payment(self, order_id: str) -> Json:
         return await self.get(f"/v1/payments/{order_id}")
 
+    async def at_rest(self) -> None:
+        """Returns when nothing moves any more: what is compared with a later reading is read then."""
+        await at_rest(self.system)
+
     async def stock(self, sku: str = BEANS) -> tuple[int, int]:
-        """Available and held."""
+        """Available and held, from a shop at rest."""
+        await self.at_rest()
         item = await self.get(f"/v1/stock/{sku}")
         return int(item["available"]), int(item["held"])
 
@@ -148,10 +155,7 @@ class Shop:
 
         async def look() -> list[Span] | None:
             nonlocal seen
-            async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
-                # Raw: otherwise Jaeger's memory keeps its remarks on a trace that is incomplete yet (jaeger#787).
-                response = await store.get(f"/api/v3/traces/{trace_id}", params={"raw_traces": "true"})
-            spans = _spans(response.json()) if response.status_code == 200 else []
+            spans = await self.spans(trace_id)
             complete = until(spans) if callable(until) else any(span.name == until for span in spans)
             settled = len(spans) == seen and complete
             seen = len(spans)
@@ -161,9 +165,16 @@ class Shop:
 
         return await eventually(look, f"trace {trace_id} is complete", seconds)
 
-    async def traces_of(self, order_id: str, operation: str) -> set[str]:
-        """The ids of the traces in which the gateway served such a request about the order."""
-        path, query = self.system.search("gateway", {"shop.order.id": order_id}, operation)
+    async def spans(self, trace_id: str) -> list[Span]:
+        """What the trace store has of a trace now."""
+        async with httpx.AsyncClient(base_url=self.system.traces_url, timeout=15) as store:
+            # Raw: otherwise Jaeger's memory keeps its remarks on a trace that is incomplete yet (jaeger#787).
+            response = await store.get(f"/api/v3/traces/{trace_id}", params={"raw_traces": "true"})
+        return _spans(response.json()) if response.status_code == 200 else []
+
+    async def traces_of(self, order_id: str, operation: str, service: str = "gateway") -> set[str]:
+        """The ids of the traces in which the service did such a thing about the order."""
+        path, query = self.system.search(service, {"shop.order.id": order_id}, operation)
         async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
             response = await store.get(path, params=query)
         if response.status_code == 404:
@@ -250,5 +261,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(system: System) -> AsyncIterator[Shop]:
+    async with visiting(system) as shop:
+        yield shop
+
+
+@asynccontextmanager
+async def visiting(system: System) -> AsyncGenerator[Shop]:
+    """The shop that a system runs."""
     async with httpx.AsyncClient(base_url=system.gateway_url, timeout=15) as client:
         yield Shop(system, client)
+
+
+@asynccontextmanager
+async def shop_with(**settings: Mapping[str, str]) -> AsyncGenerator[Shop]:
+    """An embedded shop of its own, for settings by the name of a service that no other test has."""
+    names = {*OVERRIDES, *settings}
+    environment = {name: {**OVERRIDES.get(name, {}), **settings.get(name, {})} for name in names}
+    async with Embedded(ports=Ports.free(), environment=environment) as system, visiting(system) as shop:
+        yield shop

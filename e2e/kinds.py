@@ -66,7 +66,7 @@ class Kind:
 
 async def play_all(shop: Shop) -> dict[str, Played]:
     """Every kind once, by name. One after the other, so that each is applied alone, but beside the slowest."""
-    slowest = next(kind for kind in KINDS if kind.name == SILENT)
+    slowest = BY_NAME[SILENT]
     silence = asyncio.create_task(slowest.play(shop))
     played = {kind.name: await kind.play(shop) for kind in KINDS if kind is not slowest and not kind.alone}
     played[SILENT] = await silence
@@ -237,3 +237,4 @@ KINDS = (
         alone=True,
     ),
 )
+BY_NAME = {kind.name: kind for kind in KINDS}

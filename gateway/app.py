@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: routes of the annotated RPCs, probes, docs, and problems for everything else.
+"""The gateway as an ASGI application: routes of the annotated RPCs, probes, pages, and problems for everything else.
 
 client ─▶ TrustBoundary ─▶ FastAPI (telemetry, errors) ─▶ Resource ─▶ UnaryEndpoint | StreamEndpoint ─▶ gRPC
 """
@@ -22,16 +22,19 @@ from gateway import openapi, problems
 from gateway.boundary import CallerLink, TrustBoundary
 from gateway.comments import comments
 from gateway.docs import add_docs
+from gateway.examples import examples
 from gateway.exchange import Gate
 from gateway.probes import add_probes
 from gateway.routes import UnaryEndpoint, method_not_allowed, resources
 from gateway.rules import Rule, rules
 from gateway.settings import GatewaySettings
+from gateway.start_page import add_start_page
 from gateway.streams import StreamEndpoint
 
 # Compiled beside the stubs, from the same protos.
 PROTO_IMAGE: Final = Path(order_service_pb2.__file__).parents[3] / "descriptors.binpb"
 _UNTRACED: Final = ("/healthz", "/readyz", "/openapi.json", "/docs")
+_WHERE_TO_LOOK: Final = "See / for what there is, and /docs for how to use it."
 
 
 def create_app(
@@ -54,12 +57,11 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        exception_handlers={HTTPException: _on_http_exception, Exception: _on_fault},
         # FastAPI's own telemetry: the server span and the duration of each request.
         telemetry={"logs": False, "operation_spans": False, "auto_configure": False, "exclude": _is_untraced},
     )
     app.add_middleware(CallerLink)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_fault)
     found = rules(service for service, _ in services.values())
     channels = {service.full_name: channel for service, channel in services.values()}
     calls, streams = Gate(settings.calls_max), Gate(settings.streams_max)
@@ -72,12 +74,13 @@ def create_app(
 
     app.router.routes.extend(resources(found, endpoint))
     add_probes(app, {name: channel for name, (_, channel) in services.items()}, stopping)
-    add_docs(app, lambda: openapi.document(found, comments(PROTO_IMAGE)))
+    add_start_page(app)
+    add_docs(app, lambda: openapi.document(found, comments(PROTO_IMAGE), examples(PROTO_IMAGE)))
     return TrustBoundary(app, settings.header_bytes_max)
 
 
 def _is_untraced(scope: Scope) -> bool:
-    return scope["path"].startswith(_UNTRACED)
+    return scope["path"] == "/" or scope["path"].startswith(_UNTRACED)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -85,7 +88,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     refused = cast(HTTPException, error)
     path = request.scope["path"]
     if refused.status_code == HTTPStatus.NOT_FOUND:
-        problem = problems.refusal(HTTPStatus.NOT_FOUND, "NO_SUCH_PATH", f"There is no {path}.", code="NOT_FOUND")
+        detail = f"There is no {path}. {_WHERE_TO_LOOK}"
+        problem = problems.refusal(HTTPStatus.NOT_FOUND, "NO_SUCH_PATH", detail, code="NOT_FOUND")
     elif refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem = method_not_allowed(request.method, path, (refused.headers or {}).get("Allow", "GET, HEAD"))
     else:

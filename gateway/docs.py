@@ -24,18 +24,17 @@ _PAGE: Final = """<!DOCTYPE html>
 <body>
 <div id="api"></div>
 <script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="/docs/docs.js"></script>
 </body>
 </html>
 """
-_START: Final = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null});
-"""
+_SCRIPT: Final = Path(__file__).with_name("docs.js")
 # The viewer draws its icons from data URLs; everything else comes from here, and only forms of ours are sent.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_PAGE_HEADERS: Final = {
+PAGE_HEADERS: Final = {
     "content-security-policy": _POLICY,
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
@@ -59,14 +58,16 @@ def add_docs(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> None:
         return Response(body, media_type="application/json", headers=headers)
 
     async def page(_request: Request) -> Response:
-        return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
+        return Response(_PAGE, media_type="text/html", headers=PAGE_HEADERS)
+
+    script = _SCRIPT.read_text()
 
     async def start(_request: Request) -> Response:
-        return Response(_START, media_type="text/javascript")
+        return Response(script, media_type="text/javascript")
 
     app.add_route("/openapi.json", openapi)
     app.add_route("/docs", page)
-    app.add_route("/docs/start.js", start)
+    app.add_route("/docs/docs.js", start)
     app.mount("/docs/assets", StaticFiles(directory=_assets()))
 
 

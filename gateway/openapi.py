@@ -4,9 +4,13 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from shop.rest.v1 import rest_pb2
+
 from chassis.version import VERSION
 from gateway import problem_schemas
 from gateway.binding import AFTER_POSITION_FIELD, IDEMPOTENCY_KEY, LAST_EVENT_ID
+from gateway.examples import illustrate, of_parameter
+from gateway.links import add_links
 from gateway.rules import Rule, field_at, json_path
 from gateway.schemas import Direction, Schema, Schemas
 from gateway.stream_formats import EVENT_STREAM, JSON_LINES
@@ -15,21 +19,28 @@ _ABOUT: Final = (
     "Places orders and follows them. Errors are RFC 9457 problem documents. "
     "Numbers of 64 bits are strings, as proto3 JSON has it; unknown fields and parameters are refused by name."
 )
+_UNTIL_THE_END: Final = "`curl -N` shows each event as it happens; a page that tries this out shows them at the end."
 _KEY_SCHEMA: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]*$"}
 
 
-def document(rules: Iterable[Rule], comments: Mapping[str, str]) -> dict[str, Any]:
+def document(
+    rules: Iterable[Rule], comments: Mapping[str, str], examples: Mapping[str, rest_pb2.Examples]
+) -> dict[str, Any]:
     """The whole document."""
     schemas = Schemas(comments)
     paths: dict[str, dict[str, Any]] = {}
     tags: dict[str, str] = {}
     ids: set[str] = set()
+    operations: list[tuple[Schema, Rule]] = []
     for rule in rules:
         service = rule.rpc.containing_service
         tags[service.name] = comments.get(service.full_name, "")
-        paths.setdefault(rule.path.shown, {})[rule.verb.lower()] = _operation(
-            _operation_id(rule, ids), rule, schemas, comments
-        )
+        operation = _operation(_operation_id(rule, ids), rule, schemas, comments)
+        if shown := examples.get(rule.rpc.full_name):
+            illustrate(operation, rule, shown)
+        paths.setdefault(rule.path.shown, {})[rule.verb.lower()] = operation
+        operations.append((operation, rule))
+    add_links(operations)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Shop", "version": VERSION, "description": _ABOUT},
@@ -83,7 +94,7 @@ def _parameters(rule: Rule, schemas: Schemas) -> list[Schema]:
     for path, name, place in places:
         schema = schemas.field(field_at(request, path), Direction.IN, in_url=True)
         description = schema.pop("description", "") if "$ref" not in schema else schema.get("description", "")
-        found.append({"name": name, "in": place, "description": description, "schema": schema})
+        found.append({"name": name, "in": place, "description": description, **of_parameter(schema), "schema": schema})
         if place == "path":
             found[-1]["required"] = True
     if rule.rest.idempotency_key_field:
@@ -140,6 +151,7 @@ def _success(rule: Rule, schemas: Schemas) -> Schema:
         name = message.name
         events = {"type": "string", "description": f"Each event's data is a {name}; `event: error` carries a Problem."}
         lines = {"type": "string", "description": f'Each line is a {name}; the last one may be `{{"error": Problem}}`.'}
+        answer["description"] += f". {_UNTIL_THE_END}"
         # OpenAPI 3.1 has no word for the items of a stream; 3.2 calls it itemSchema.
         answer["content"] = {
             EVENT_STREAM: {"schema": {**events, "x-item-schema": schema}},

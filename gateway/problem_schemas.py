@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Final
 
 from gateway import problems
+from gateway.problem_examples import EXAMPLES, TRACE_ID
 from gateway.schemas import Schema
 from gateway.stream_formats import EVENT_STREAM, JSON_LINES
 
@@ -60,8 +61,9 @@ OTHER: Final = "Other"
 
 def components() -> dict[str, Schema]:
     """The answers, as components that operations refer to."""
-    found = {name: _error(status, text) for status, (name, text) in ERRORS.items()}
-    return found | {OTHER: _error(None, "Any other error.")}
+    examples = {problem.status: {**problem.document(), "traceId": TRACE_ID} for problem in EXAMPLES}
+    found = {name: _error(status, text, examples[status]) for status, (name, text) in ERRORS.items()}
+    return found | {OTHER: _error(None, "Any other error.", examples[HTTPStatus.NOT_IMPLEMENTED])}
 
 
 def references(statuses: Iterable[HTTPStatus]) -> dict[HTTPStatus, Schema]:
@@ -69,8 +71,8 @@ def references(statuses: Iterable[HTTPStatus]) -> dict[HTTPStatus, Schema]:
     return {status: {"$ref": f"#/components/responses/{ERRORS[status][0]}"} for status in statuses}
 
 
-def _error(status: HTTPStatus | None, text: str) -> Schema:
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+def _error(status: HTTPStatus | None, text: str, example: Schema) -> Schema:
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
     answer: Schema = {"description": text, "content": content}
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         answer["headers"] = {"Retry-After": _RETRY_AFTER}

@@ -43,7 +43,7 @@ HTTP_STATUS: dict[grpc.StatusCode, int] = {
 HTTP_STATUS_OF_REASON: dict[str, int] = {"IDEMPOTENCY_KEY_REUSED": HTTPStatus.UNPROCESSABLE_ENTITY}
 
 # Said instead of a message that was not written for the caller.
-_DETAILS: dict[int, str] = {
+DETAILS: dict[int, str] = {
     HTTPStatus.SERVICE_UNAVAILABLE: "A service does not answer. Nothing may have been done; try again.",
     HTTPStatus.GATEWAY_TIMEOUT: "A service did not answer in time. Whether the request was carried out is unknown.",
     HTTPStatus.TOO_MANY_REQUESTS: "The shop takes no more requests at the moment; try again later.",
@@ -128,7 +128,7 @@ def unavailable(detail: str) -> Problem:
 def internal() -> Problem:
     """A fault of the gateway itself."""
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return Problem(status, grpc.StatusCode.INTERNAL.name, "", _DETAILS[status])
+    return Problem(status, grpc.StatusCode.INTERNAL.name, "", DETAILS[status])
 
 
 def of_rpc_error(error: grpc.aio.AioRpcError, caller_name: Callable[[str], str]) -> Problem:
@@ -155,7 +155,7 @@ def of_rpc_error(error: grpc.aio.AioRpcError, caller_name: Callable[[str], str])
     elif meant_for_callers:
         detail = error.details() or phrase(status)
     else:
-        detail = _DETAILS.get(status) or phrase(status)
+        detail = DETAILS.get(status) or phrase(status)
     headers: tuple[Header, ...] = ()
     if status == HTTPStatus.SERVICE_UNAVAILABLE or retry is not None:
         headers = ((b"retry-after", str(_RETRY_AFTER_SECONDS if retry is None else retry).encode()),)

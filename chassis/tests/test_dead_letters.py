@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value
 
-from chassis import kafka, messages
+from chassis import kafka, messages, telemetry
 from chassis.consumer import Consumer
 from chassis.database import Database, Transaction
 from chassis.dead_letters import DeadLetters, redrive
@@ -38,13 +38,20 @@ async def dead_letters(settings: ServiceSettings, stopping: asyncio.Event) -> De
 
 
 async def test_a_redriven_message_is_what_it_was(
-    topic: Topic, producer: Producer, dead_letters: DeadLetters, settings: ServiceSettings
+    topic: Topic,
+    producer: Producer,
+    dead_letters: DeadLetters,
+    settings: ServiceSettings,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Redrive sends a dead letter back under the same event id, without the headers of its death, and once."""
-    sent = event("a")
+    with telemetry.span("create"):
+        sent = event("a")
     await send(producer, topic, sent)
     [record] = await topic.records()
     await dead_letters.bury(record, "a.group", "because")
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "message is dead" in line]
+    assert all(word in line for word in ("because", "order_id='a'", sent.trace.traceparent[3:35])), line
     await dead_letters.close()
     [dead] = await topic.dead.records()
     assert (header(dead, "dead_reason"), header(dead, "dead_group")) == ("because", "a.group")

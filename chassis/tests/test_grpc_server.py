@@ -188,6 +188,11 @@ async def test_a_cancelled_call_ends_its_spans_and_not_its_work(
     by_kind = {span.kind: span for span in spans.named(RELEASE)}
     assert is_child(by_kind[SpanKind.SERVER], by_kind[SpanKind.CLIENT])
     assert [attributes(span)["rpc.status_code"] for span in by_kind.values()] == ["CANCELLED"] * 2
+    # The caller is gone, the work is not: the server's span is the unit of work's, and ends with it.
+    server, effects = by_kind[SpanKind.SERVER], spans.named("INSERT effects")
+    assert [is_child(effect, server) for effect in effects] == [True, True]
+    assert (server.end_time or 0) > max(effect.end_time or 0 for effect in effects)
+    assert (server.end_time or 0) > (by_kind[SpanKind.CLIENT].end_time or 0)
 
 
 async def test_a_stopping_server_says_so_and_finishes_what_is_in_hand() -> None:

@@ -1,13 +1,10 @@
 """Traces: contexts that survive storage, spans that vanish with a rollback, attributes that lead to the source."""
 
-from functools import partial, update_wrapper
-
 import pytest
 from opentelemetry.trace import SpanKind, get_current_span
 
 from chassis import telemetry
 from chassis.committed_spans import hold
-from chassis.source import code
 from chassis.telemetry import TraceContext
 from chassis.testing import Spans, attributes, context, is_child, linked, traceparent
 
@@ -69,13 +66,3 @@ def test_an_error_is_the_status_of_its_span(spans: Spans) -> None:
         raise LookupError("gone")
     assert attributes(spans.one("failing"))["error.type"] == "LookupError"
     assert spans.one("failing").status.description == "gone"
-
-
-def test_a_span_leads_to_its_source() -> None:
-    """`code.*` names the function, its file below the root and its line, also behind a partial."""
-    wrapped = update_wrapper(partial(telemetry.configure, "x"), telemetry.configure)
-    for function in (telemetry.configure, wrapped):
-        found = code(function)
-        assert found["code.function.name"] == "chassis.telemetry.configure"
-        assert found["code.file.path"] == "chassis/telemetry.py"
-        assert found["code.line.number"] == telemetry.configure.__code__.co_firstlineno

@@ -17,6 +17,7 @@ from shop.order.v1 import order_pb2
 from gateway import openapi
 from gateway.app import PROTO_IMAGE
 from gateway.comments import comments
+from gateway.examples import examples
 from gateway.rules import Rule, json_path, rules
 from gateway.schemas import is_required
 from gateway.tests.conftest import SERVICES
@@ -29,7 +30,7 @@ RULES = rules(SERVICES.values())
 
 @pytest.fixture(scope="session")
 def document() -> Document:
-    return openapi.document(RULES, comments(PROTO_IMAGE))
+    return openapi.document(RULES, comments(PROTO_IMAGE), examples(PROTO_IMAGE))
 
 
 def operation(document: Document, method: str, path: str) -> Document:
@@ -108,6 +109,8 @@ def test_what_is_said_of_numbers_and_enums_is_what_is_sent(document: Document) -
     assert schemas["Order.Status"]["enum"] == ["PENDING", "CONFIRMED", "REJECTED", "CANCELLED"]
     assert "REASON_UNSPECIFIED" not in schemas["Order.Reason"]["enum"]
     assert "reason" not in schemas["Order"]["required"]
+    # What a call answers, another takes: a client generated from the document has one type for both.
+    assert schemas["Order"]["properties"]["orderId"]["format"] == "uuid"
     # Rules bind who sends: a service may answer with an article of an older rule.
     assert schemas["OrderLine"]["properties"]["sku"].keys() == {"type", "description"}
     assert {"orderId", "status", "lines"} <= set(schemas["Order"]["required"])

@@ -70,11 +70,12 @@ def _run_here(console: Console, folder: RunFolder, arguments: argparse.Namespace
 
         nonlocal as_expected
         outcomes = await demo.place_examples(system.gateway_url, system.traces_url)
-        report.show(console, outcomes, system.gateway_url, system.traces_url)
+        report.show(console, outcomes)
         first = min(outcome.ended_at for outcome in outcomes)
         console.print(f"The first order ended {first - begin:.1f} s after this command began.", highlight=False)
         as_expected = all(outcome.is_as_expected for outcome in outcomes)
         if not once:
+            report.show_addresses(console, outcomes, system.gateway_url, system.traces_url)
             console.print("It runs until Ctrl-C.")
             await runner.until_cancelled(system)
 

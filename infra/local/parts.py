@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from infra.local.broker import FETCH_WAIT_MS_MAX
 from infra.local.part import Part, Process
 from infra.local.ports import Ports
 from infra.local.postgres import Postgres
@@ -19,7 +20,7 @@ def traces(ports: Ports) -> Part:
     url = f"http://{_HOST}:{ports.traces}"
     return Part(
         name="traces",
-        address=f"{url}, spans to {_HOST}:{ports.otlp}",
+        address=f"{url}/  spans to {_HOST}:{ports.otlp}",
         command=_module("infra.local.traces", "--otlp-port", str(ports.otlp), "--port", str(ports.traces)),
         until_ready=_http(f"{url}/api/v3/services"),
         environment=_environment({}),
@@ -49,9 +50,7 @@ def service(name: str, ports: Ports, postgres: Postgres, kafka: str) -> Part:
         "DATABASE_URL": postgres.database_url(name),
         "DATABASE_OWNER_URL": postgres.database_url(name, f"{name}_owner"),
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
-        # The mock broker holds an empty fetch for the whole of its wait, even when a message comes. With half of it the
-        # idle system uses half as much CPU again.
-        "KAFKA_FETCH_MAX_WAIT_MS": "100",
+        "KAFKA_FETCH_MAX_WAIT_MS": str(FETCH_WAIT_MS_MAX),
         # After a kill the mock broker keeps the dead member's partitions for nearly two of these.
         "KAFKA_SESSION_TIMEOUT_MS": "3000",
         "CARD_NETWORK_URL": f"http://{_HOST}:{ports.card_network}",
@@ -79,7 +78,7 @@ def _process(name: str, module: str, ports: Ports, admin_port: int, own: Mapping
     port = own.get("HTTP_PORT") or own["GRPC_PORT"]
     return Part(
         name=name,
-        address=f"{_HOST}:{port}, metrics {admin_url}/metrics",
+        address=f"{_HOST}:{port}  metrics {admin_url}/metrics",
         command=_module(module),
         until_ready=_http(f"{admin_url}/readyz"),
         environment=_environment({**common, **own}),

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from infra.local.parts import ROOT
 from infra.local.ports import Ports
@@ -122,7 +122,7 @@ async def stop(console: Console, folder: RunFolder) -> None:
 
 
 def _addresses(state: dict[str, Any]) -> str:
-    return f"API {state['gateway_url']}   traces {state['traces_url']}   Kafka {state['kafka']}"
+    return f"API {state['gateway_url']}/docs   traces {state['traces_url']}/   Kafka {state['kafka']}"
 
 
 def status(console: Console, folder: RunFolder) -> bool:
@@ -134,10 +134,11 @@ def status(console: Console, folder: RunFolder) -> bool:
     if state is None:
         console.print(f"Process {pid} is starting the system.")
         return False
-    table = Table("part", "process", "state", "address", box=None)
+    # No table: where the terminal is narrow, that would break addresses in two.
+    console.print(f"{'part':<12}  {'process':<7}  {'state':<9}  address", style="bold")
     for part in state["parts"]:
-        state_of_part = "[green]ready[/]" if part["is_ready"] else "[bold red]not ready[/]"
-        table.add_row(part["name"], str(part["pid"]), state_of_part, part["address"])
-    console.print(table)
-    console.print(_addresses(state), highlight=False)
+        ready = Text("ready    ", "green") if part["is_ready"] else Text("not ready", "bold red")
+        line = Text.assemble(f"{part['name']:<12}  {part['pid']:<7}  ", ready, f"  {part['address']}")
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(_addresses(state), highlight=False, soft_wrap=True)
     return all(part["is_ready"] for part in state["parts"])

@@ -1,23 +1,27 @@
-"""Answers Jaeger's query API (`/api/v3/…`) from the store, and `/trace/{id}` as a tree for `curl`."""
+"""Answers Jaeger's query API (`/api/v3/…`) from the store, and people: `/` lists traces, `/trace/{id}` draws one."""
 
 import json
-import re
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from infra.local import trace_page, trace_views
 from infra.local.otlp_json import Json, traces_json
-from infra.local.trace_query import MalformedQuery, Parameters, either, trace_query
+from infra.local.trace_query import MalformedQuery, NothingFound, Parameters, either, trace_query
 from infra.local.trace_search import find_traces, operations
 from infra.local.trace_store import StoredTrace, TraceStore
-from infra.local.trace_tree import trace_text
 
-_TRACE_ID = re.compile(r"[0-9a-fA-F]{1,32}")
+_TEXT, _PAGE, _JSON = "text/plain; charset=utf-8", "text/html; charset=utf-8", "application/json"
 
 
-class NothingFound(Exception):
-    """Answered as 404."""
+@dataclass(frozen=True)
+class Answer:
+    status: HTTPStatus
+    content_type: str
+    body: str
+    headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class TraceApi(ThreadingHTTPServer):
@@ -28,6 +32,7 @@ class TraceApi(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, store: TraceStore) -> None:
         super().__init__((host, port), _Handler)
         self.store = store
+        self.url = f"http://{host}:{port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -41,35 +46,41 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         parameters = {name: values[-1] for name, values in parse_qs(url.query).items()}
-        try:
-            body = _answer(self.server.store, url.path, parameters)
-        except MalformedQuery as malformed:
-            self._refuse(HTTPStatus.BAD_REQUEST, str(malformed))
-        except NothingFound as nothing:
-            self._refuse(HTTPStatus.NOT_FOUND, str(nothing))
+        path = url.path.strip("/").split("/")
+        if path[0] == "api":
+            answer = _for_programs(self.server.store, path, parameters)
         else:
-            if isinstance(body, str):
-                self._send(HTTPStatus.OK, "text/plain; charset=utf-8", body)
-            else:
-                self._send(HTTPStatus.OK, "application/json", json.dumps(body, separators=(",", ":")))
+            is_browser = "text/html" in self.headers.get("Accept", "")
+            answer = _for_people(self.server, path, parameters, as_page=is_browser)
+        encoded = answer.body.encode()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(encoded)))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(encoded)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not worth a line."""
 
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
-        self._send(status, "application/json", json.dumps({"error": {"httpCode": status, "message": message}}))
 
-    def _send(self, status: HTTPStatus, content_type: str, body: str) -> None:
-        encoded = body.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(encoded)))
-        self.end_headers()
-        self.wfile.write(encoded)
+def _for_programs(store: TraceStore, path: list[str], parameters: Parameters) -> Answer:
+    try:
+        body = _queried(store, path, parameters)
+    except MalformedQuery as malformed:
+        return _refusal(HTTPStatus.BAD_REQUEST, str(malformed))
+    except NothingFound as nothing:
+        return _refusal(HTTPStatus.NOT_FOUND, str(nothing))
+    return Answer(HTTPStatus.OK, _JSON, json.dumps(body, separators=(",", ":")))
 
 
-def _answer(store: TraceStore, path: str, parameters: Parameters) -> Json | str:
-    match path.strip("/").split("/"):
+def _refusal(status: HTTPStatus, message: str) -> Answer:
+    return Answer(status, _JSON, json.dumps({"error": {"httpCode": status, "message": message}}))
+
+
+def _queried(store: TraceStore, path: list[str], parameters: Parameters) -> Json:
+    match path:
         case ["api", "v3", "services"]:
             return {"services": store.services()}
         case ["api", "v3", "operations"]:
@@ -80,21 +91,36 @@ def _answer(store: TraceStore, path: str, parameters: Parameters) -> Json | str:
         case ["api", "v3", "traces"]:
             return _found(find_traces(store.newest_first(), trace_query(parameters)))
         case ["api", "v3", "traces", trace_id]:
-            return _found(_trace(store, trace_id))
-        case ["trace", trace_id]:
-            return trace_text(_found(_trace(store, trace_id)))
+            return traces_json([trace_views.stored(store, trace_id)])
         case _:
-            raise NothingFound(f"no such path: {path}")
-
-
-def _trace(store: TraceStore, trace_id: str) -> list[StoredTrace]:
-    if not _TRACE_ID.fullmatch(trace_id):
-        raise MalformedQuery(f"malformed parameter trace_id: {trace_id}")
-    trace = store.get(bytes.fromhex(trace_id.zfill(32)))
-    return [] if trace is None else [trace]
+            raise NothingFound(f"no such path: /{'/'.join(path)}")
 
 
 def _found(traces: list[StoredTrace]) -> Json:
     if not traces:
         raise NothingFound("No traces found")
     return traces_json(traces)
+
+
+def _for_people(server: TraceApi, path: list[str], parameters: Parameters, *, as_page: bool) -> Answer:
+    # The same address answers curl and browsers differently, and otherwise a moment later.
+    headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+    try:
+        body = _seen(server, path, parameters, as_page=as_page)
+    except MalformedQuery as malformed:
+        return Answer(HTTPStatus.BAD_REQUEST, _TEXT, f"{malformed}\n", headers)
+    except NothingFound as nothing:
+        return Answer(HTTPStatus.NOT_FOUND, _TEXT, f"{nothing}\nTraces of orders: {server.url}/\n", headers)
+    if as_page:
+        return Answer(HTTPStatus.OK, _PAGE, body, headers | trace_page.HEADERS)
+    return Answer(HTTPStatus.OK, _TEXT, body, headers)
+
+
+def _seen(server: TraceApi, path: list[str], parameters: Parameters, *, as_page: bool) -> str:
+    match path:
+        case [""]:
+            return trace_views.listed(server.store, parameters, server.url, as_page=as_page)
+        case ["trace", trace_id]:
+            return trace_views.drawn(server.store, trace_id, parameters, server.url, as_page=as_page)
+        case _:
+            raise NothingFound("There is nothing at this address.")

@@ -15,6 +15,10 @@ class MalformedQuery(Exception):
     """A parameter is missing or cannot be read; the message names it."""
 
 
+class NothingFound(Exception):
+    """The store has no such trace, or the API no such path; the message says which."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TraceQuery:
     """Times and durations are nanoseconds; what is empty or None is not asked for."""

@@ -1,150 +1,163 @@
-"""Draws a trace, as the query API gives it, as an indented tree with times and with the waits in outbox and Kafka."""
+"""Draws a trace as an indented tree with times, with waits, and with what to note of each span.
+
+The two waits of a message have one definition each, and are read from the spans: in the outbox, from `create` to the
+timestamp of the Kafka record; on Kafka, from there to the start of `process`.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import NamedTuple
+
+from infra.local.broker import FETCH_WAIT_MS_MAX
+from infra.local.span_details import Detail, details
+from infra.local.spans import Span
 
 _NS_PER_MS = 1_000_000
-_ERROR = 2
+# A trace that nobody meant to draw, such as one that a broken client never ends.
+LINES_MAX = 1_000
+
+# Where a span's work had waited, by the attribute that says how long, in milliseconds. In this system the broker is
+# never a real Kafka.
+_WAITS = {
+    "shop.outbox.age_ms": "outbox",
+    "shop.kafka.age_ms": "mock broker",
+    "shop.command.age_ms": "command outbox",
+}
+_WAIT_WIDTH = max(map(len, _WAITS.values()))
+HEADING = f"{'start ms':>9} {'took ms':>9}  {'waited ms in':<{_WAIT_WIDTH + 8}}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """Times are nanoseconds since the epoch."""
+_LEGEND = {
+    "outbox": "outbox: from the promise, which is the event's row, until the broker had the message.",
+    "mock broker": (
+        f"mock broker: from then until the consumer began. It stands in for Kafka here, and holds a fetch for up to"
+        f" {FETCH_WAIT_MS_MAX} ms; a real broker adds a few milliseconds."
+    ),
+    "command outbox": "command outbox: from the saga's decision until this try of the call.",
+    "batch": (
+        "batch of N: N messages shared a transaction. The statements that are named served all of them, and stand in"
+        " the batch's own trace, which the span links to."
+    ),
+}
 
-    id: str
-    parent_id: str
-    name: str
-    service: str
-    start: int
-    end: int
-    error: str | None
-    links: int
-    attributes: dict[str, str]
+
+class Wait(NamedTuple):
+    ms: float
+    place: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One span of the drawing.
 
-    wait: how long it waited before it began, and in what: "12.5 outbox"; empty if it did not.
-    guide: what stands left of its name to show where it hangs.
+    guide: what stands left of its name to show where it hangs; `below` stands left of its details.
+    wait: how long its work had waited before it began, and where.
     """
 
+    span: Span
     start_ms: float
     took_ms: float
-    wait: str
-    service: str
+    wait: Wait | None
     guide: str
-    name: str
+    below: str
     notes: tuple[str, ...]
-    error: str | None
+    details: tuple[Detail, ...]
 
     @property
     def times(self) -> str:
         """The columns left of the service, as wide as HEADING."""
-        return f"{self.start_ms:9.1f} {self.took_ms:9.1f} {self.wait:>13}"
+        wait = f"{self.wait.ms:7.1f} {self.wait.place}" if self.wait else ""
+        return f"{self.start_ms:9.1f} {self.took_ms:9.1f}  {wait:<{_WAIT_WIDTH + 8}}"
 
     @property
     def remarks(self) -> str:
-        return "; ".join((*([] if self.error is None else [f"ERROR {self.error}".rstrip()]), *self.notes))
+        error = self.span.error
+        return "; ".join((*([] if error is None else [f"ERROR {error}".rstrip()]), *self.notes))
 
 
-HEADING = f"{'start ms':>9} {'took ms':>9} {'waited ms in':>13}"
+def trace_lines(
+    trace: Iterable[Span], show: Collection[str] = (), targets: Mapping[tuple[str, str], str] | None = None
+) -> list[Line]:
+    """The lines of the drawing, from the top; at most LINES_MAX.
 
-
-def trace_text(answer: dict[str, Any]) -> str:
-    """The tree as plain text, a line for each span."""
-    lines = trace_lines(answer)
-    width = max((len(line.service) for line in lines), default=0)
-    heading = f"{HEADING}  {'service':<{width}}  span\n"
-    return heading + "".join(_text(line, width) + "\n" for line in lines)
-
-
-def trace_lines(answer: dict[str, Any]) -> list[Line]:
-    spans = sorted(trace_spans(answer), key=lambda span: (span.start, -span.end))
+    Args:
+        show: which details stand below each span; see `span_details.KINDS`.
+        targets: what spans of other traces are called, by trace and span id; asked for when links are shown.
+    """
+    spans = sorted(trace, key=lambda span: (span.start, -span.end))
+    named = {(span.trace_id, span.id): f"{span.name} ({span.service})" for span in spans} | dict(targets or {})
     known = {span.id for span in spans}
     children: defaultdict[str, list[Span]] = defaultdict(list)
     for span in spans:
         # A span whose parent is not here hangs from the top, so that it is seen.
         children[span.parent_id if span.parent_id in known else ""].append(span)
     begin = spans[0].start if spans else 0
-    return list(_drawn(children, parent_id="", indent="", begin=begin, depth=0))
-
-
-def trace_spans(answer: dict[str, Any]) -> Iterator[Span]:
-    """Every span of the answer, whichever trace, in the order given."""
-    for resource_spans in answer["result"]["resourceSpans"]:
-        resource = _attributes(resource_spans["resource"])
-        for scope_spans in resource_spans["scopeSpans"]:
-            for span in scope_spans["spans"]:
-                yield _span(span, resource.get("service.name", "?"))
-
-
-def _drawn(children: dict[str, list[Span]], *, parent_id: str, indent: str, begin: int, depth: int) -> Iterator[Line]:
-    siblings = children.get(parent_id, [])
-    sent_at = [span.end for span in siblings if span.name.startswith("send ")]
-    for span in siblings:
-        is_last = span is siblings[-1]
-        branch = ("└ " if is_last else "├ ") if depth else ""
-        missing = ("its parent is not in this trace",) if span.parent_id and not depth else ()
-        yield Line(
+    return [
+        Line(
+            span=span,
             start_ms=(span.start - begin) / _NS_PER_MS,
             took_ms=(span.end - span.start) / _NS_PER_MS,
-            service=span.service,
-            guide=indent + branch,
-            name=span.name,
-            wait=_wait(span, sent_at),
-            notes=(*_notes(span), *missing),
-            error=span.error,
+            wait=_wait(span),
+            guide=guide,
+            below=below + ("│ " if span.id in children else "  "),
+            notes=(*_notes(span), *(("its parent is not in this trace",) if span.parent_id and not guide else ())),
+            details=details(span, show, named),
         )
-        below = indent + (("  " if is_last else "│ ") if depth else "")
-        yield from _drawn(children, parent_id=span.id, indent=below, begin=begin, depth=depth + 1)
+        for span, guide, below in islice(_hung(children), LINES_MAX)
+    ]
 
 
-def _wait(span: Span, sent_at: list[int]) -> str:
-    age_ms = span.attributes.get("shop.outbox.age_ms")
-    if age_ms is not None:
-        return f"{float(age_ms):.1f} outbox"
-    if span.name.startswith("process ") and sent_at:
-        # The consumer can be quicker than the acknowledgement that ends `send`; a message may be sent more than once.
-        since = max((end for end in sent_at if end <= span.start), default=span.start)
-        return f"{(span.start - since) / _NS_PER_MS:.1f} Kafka "
-    return ""
+def legend(lines: Sequence[Line]) -> list[str]:
+    """What stands in these lines and is not plain, a sentence each."""
+    found = {line.wait.place for line in lines if line.wait}
+    if any(_shares_a_transaction(line.span) for line in lines):
+        found.add("batch")
+    return [sentence for term, sentence in _LEGEND.items() if term in found]
+
+
+def _hung(children: Mapping[str, list[Span]]) -> Iterator[tuple[Span, str, str]]:
+    """Each span with the guide of its own line and of those below; not by recursion, for a trace may be any depth."""
+    waiting = [(span, "", "") for span in reversed(children.get("", []))]
+    while waiting:
+        span, guide, below = waiting.pop()
+        yield span, guide, below
+        siblings = children.get(span.id, [])
+        for child in reversed(siblings):
+            is_last = child is siblings[-1]
+            waiting.append((child, below + ("└ " if is_last else "├ "), below + ("  " if is_last else "│ ")))
+
+
+def _wait(span: Span) -> Wait | None:
+    for attribute, place in _WAITS.items():
+        # What is no number came from no program of ours.
+        with suppress(KeyError, ValueError):
+            return Wait(float(span.attributes[attribute]), place)
+    return None
 
 
 def _notes(span: Span) -> Iterator[str]:
-    if span.attributes.get("shop.saga.direction") == "compensate":
+    """What tells this span from others of its name: which try it was, what it undid, what was said no to."""
+    has = span.attributes
+    if has.get("shop.saga.direction") == "compensate":
         yield "compensation"
-    if span.attributes.get("shop.saga.attempt", "1") != "1":
-        yield f"attempt {span.attributes['shop.saga.attempt']}"
-    if span.attributes.get("shop.inbox.outcome") == "duplicate":
+    if has.get("shop.saga.attempt", "1") != "1":
+        yield f"attempt {has['shop.saga.attempt']}"
+    tried = has.get("shop.command.try") or has.get("shop.payment.attempt")
+    # One that did well at once needs no number.
+    if tried is not None and (tried != "1" or span.error is not None):
+        yield f"try {tried}"
+    if has.get("shop.inbox.outcome") == "duplicate":
         yield "duplicate"
-    if span.links:
-        yield "1 link" if span.links == 1 else f"{span.links} links"
+    if _shares_a_transaction(span):
+        yield f"batch of {has['shop.batch.messages']}: {has.get('shop.batch.statements', '')}".rstrip(": ")
+    if "shop.refusal" in has:
+        yield f"refused: {has['shop.refusal']}"
+    if "shop.saga.facts" in has:
+        yield has["shop.saga.facts"]
 
 
-def _text(line: Line, service_width: int) -> str:
-    remarks = f"  [{line.remarks}]" if line.remarks else ""
-    return f"{line.times}  {line.service:<{service_width}}  {line.guide}{line.name}{remarks}"
-
-
-def _span(span: dict[str, Any], service: str) -> Span:
-    status = span.get("status", {})
-    return Span(
-        id=span["spanId"],
-        parent_id=span.get("parentSpanId", ""),
-        name=span.get("name", ""),
-        service=service,
-        start=int(span["startTimeUnixNano"]),
-        end=int(span["endTimeUnixNano"]),
-        error=status.get("message", "") if status.get("code") == _ERROR else None,
-        links=len(span.get("links", [])),
-        attributes=_attributes(span),
-    )
-
-
-def _attributes(holder: dict[str, Any]) -> dict[str, str]:
-    """Scalar attributes as text."""
-    return {item["key"]: str(next(iter(item["value"].values()), "")) for item in holder.get("attributes", [])}
+def _shares_a_transaction(span: Span) -> bool:
+    return span.attributes.get("shop.batch.messages", "1") != "1"

@@ -101,11 +101,18 @@ def sample_exports() -> list[ExportTraceServiceRequest]:
             )
         ],
     )
-    handled = span("place_order", "00f067aa0ba902ba", "00f067aa0ba902b9", start_us=3_000, took_us=2_000)
-    created = span(
-        "create order.events",
-        "00f067aa0ba902bb",
+    inserted = span(
+        "INSERT orders",
         "00f067aa0ba902ba",
+        "00f067aa0ba902b9",
+        kind=Span.SPAN_KIND_CLIENT,
+        start_us=3_000,
+        took_us=500,
+    )
+    created = span(
+        "create order.events OrderPlaced",
+        "00f067aa0ba902bb",
+        "00f067aa0ba902b9",
         kind=Span.SPAN_KIND_PRODUCER,
         start_us=4_000,
         took_us=100,
@@ -121,6 +128,6 @@ def sample_exports() -> list[ExportTraceServiceRequest]:
     )
     return [
         export("gateway", "fastapi", post),
-        export("order", "chassis", served, handled, created, other),
+        export("order", "chassis", served, inserted, created, other),
         export("gateway", "grpc", call),
     ]

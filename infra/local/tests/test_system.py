@@ -1,6 +1,7 @@
 """The whole system: it starts, places orders, survives what a test does to it, and is gone afterwards."""
 
 import asyncio
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -112,6 +113,16 @@ async def _ended(process: Process) -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
+async def _answered(output: str) -> int:
+    """How many addresses the output names; each of them answers 200, to curl and to a browser."""
+    addresses = set(re.findall(r"http://[^\s']+", output))
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for address in addresses:
+            for accept in ("*/*", "text/html"):
+                assert (await client.get(address, headers={"Accept": accept})).status_code == 200, address
+    return len(addresses)
+
+
 async def test_the_system_runs_in_the_background_until_it_is_stopped(tmp_path: Path) -> None:
     folder = ("--folder", str(tmp_path))
     assert await _runner("status", *folder) == (1, "Nothing runs.\n")
@@ -119,8 +130,10 @@ async def test_the_system_runs_in_the_background_until_it_is_stopped(tmp_path: P
     (tmp_path / "state.json").write_text("{}")
     code, output = await _runner("start", "--free-ports", *folder)
     assert (code, "Everything is ready" in output) == (0, True), output
+    assert await _answered(output) >= 7
     code, output = await _runner("status", *folder)
     assert (code, output.count(" ready ")) == (0, len(PARTS)), output
+    assert await _answered(output) >= 7
     code, output = await _runner("start", "--free-ports", *folder)
     assert (code, "runs already" in output) == (1, True), output
     assert await _runner("stop", *folder) == (0, "Stopped.\n")
@@ -156,8 +169,27 @@ async def test_an_interrupted_start_stops_what_it_began(tmp_path: Path) -> None:
 async def test_the_demo_shows_each_order_with_its_steps_and_its_trace_and_ends(tmp_path: Path) -> None:
     code, output = await _runner("demo", "--once", "--free-ports", "--folder", str(tmp_path))
     assert code == 0, output
-    for words in ("OrderConfirmed", "shop.payment.v1.PaymentService/ChargePayment", " outbox ", " Kafka ", "/docs"):
+    charge, waits = "shop.payment.v1.PaymentService/ChargePayment", (" outbox ", " mock broker ", "a real broker adds")
+    for words in ("OrderConfirmed", charge, *waits, "try 2", "/docs"):
         assert words in output, words
+
+
+async def test_every_address_that_the_demo_prints_answers_while_it_runs(tmp_path: Path) -> None:
+    """Documentation, metrics, the list of traces, a trace with and without details, and where orders are placed."""
+    run = await _started("demo", "--free-ports", "--folder", str(tmp_path))
+    assert run.stdout is not None
+    output = ""
+    try:
+        async with asyncio.timeout(SECONDS):
+            while "It runs until Ctrl-C." not in output:
+                line = await run.stdout.readline()
+                assert line, output
+                output += line.decode()
+        assert await _answered(output) == 10
+    finally:
+        run.send_signal(signal.SIGINT)
+        code, _ = await _ended(run)
+    assert code == 0
 
 
 async def test_a_taken_port_ends_the_start_with_its_setting(

@@ -31,8 +31,8 @@ def test_spans_of_a_trace_are_kept_together_whoever_exports_them() -> None:
         ("gateway", "POST /v1/orders"),
         ("gateway", "PlaceOrder"),
         ("order", "PlaceOrder"),
-        ("order", "place_order"),
-        ("order", "create order.events"),
+        ("order", "INSERT orders"),
+        ("order", "create order.events OrderPlaced"),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from chassis import telemetry
 from chassis.database import Database, Sql
-from chassis.testing import Spans, attributes, context, eventually, figure, is_child, planning_nested_loops
+from chassis.testing import Spans, attributes, eventually, figure, is_child, planning_nested_loops
 from infra.local.postgres import Postgres
 from services.order import deadlines
 from services.order.deadlines import CONCURRENCY_MAX, Deadlines

@@ -28,7 +28,7 @@ from shop.order.v1 import order_pb2 as shop_dot_order_dot_v1_dot_order__pb2
 from shop.rest.v1 import rest_pb2 as shop_dot_rest_dot_v1_dot_rest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shop/order/v1/order_service.proto\x12\rshop.order.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19shop/order/v1/order.proto\x1a\x17shop/rest/v1/rest.proto\"\xc1\x02\n\x11PlaceOrderRequest\x12;\n\x0b\x63ustomer_id\x18\x01 \x01(\tB&\xbaH#r!\x18@2\x1d^[A-Za-z0-9][A-Za-z0-9._@-]*$\x12\x30\n\ncard_token\x18\x02 \x01(\tB\x1c\x80\x01\x01\xbaH\x16r\x14\x18@2\x10^tok_[a-z0-9_]+$\x12\x92\x01\n\x05lines\x18\x03 \x03(\x0b\x32\x18.shop.order.v1.OrderLineBi\xbaHf\x92\x01\x04\x08\x01\x10\x64\xba\x01\\\n\x10lines.sku.unique\x12%an article may stand in one line only\x1a!this.map(line, line.sku).unique()\x12(\n\nrequest_id\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x10\x01\x18\x80\x01\x32\x08^[!-~]*$\"-\n\x0fGetOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\xc6\x01\n\x11ListOrdersRequest\x12>\n\x0b\x63ustomer_id\x18\x01 \x01(\tB)\xbaH&r$\x18@2 ^([A-Za-z0-9][A-Za-z0-9._@-]*)?$\x12\x35\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.order.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\tpage_size\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"S\n\x12ListOrdersResponse\x12$\n\x06orders\x18\x01 \x03(\x0b\x32\x14.shop.order.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x12\x43\x61ncelOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"5\n\x17GetOrderTimelineRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"P\n\rOrderTimeline\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12-\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1c.shop.order.v1.TimelineEntry\"P\n\x11WatchOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x90\x01\n\x10ListSagasRequest\x12\x30\n\x04step\x18\x01 \x01(\x0e\x32\x18.shop.order.v1.Saga.StepB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x0e\n\x06parked\x18\x02 \x01(\x08\x12\x1c\n\tpage_size\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"P\n\x11ListSagasResponse\x12\"\n\x05sagas\x18\x01 \x03(\x0b\x32\x13.shop.order.v1.Saga\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x10RetrySagaRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x32\x97\x07\n\x0cOrderService\x12\x8f\x01\n\nPlaceOrder\x12 .shop.order.v1.PlaceOrderRequest\x1a\x14.shop.order.v1.Order\"I\xaa\xbb\x18\x30\x08\xca\x01\x12\x15/v1/orders/{order_id}\x1a\nrequest_id\"\x08trace_id\x82\xd3\xe4\x93\x02\x0f\"\n/v1/orders:\x01*\x12p\n\x08GetOrder\x12\x1e.shop.order.v1.GetOrderRequest\x1a\x14.shop.order.v1.Order\".\x90\x02\x01\xaa\xbb\x18\n\"\x08trace_id\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/orders/{order_id}\x12h\n\nListOrders\x12 .shop.order.v1.ListOrdersRequest\x1a!.shop.order.v1.ListOrdersResponse\"\x15\x90\x02\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/orders\x12\x80\x01\n\x0b\x43\x61ncelOrder\x12!.shop.order.v1.CancelOrderRequest\x1a\x14.shop.order.v1.Order\"8\x90\x02\x02\xaa\xbb\x18\n\"\x08trace_id\x82\xd3\xe4\x93\x02!\"\x1c/v1/orders/{order_id}:cancel:\x01*\x12\x83\x01\n\x10GetOrderTimeline\x12&.shop.order.v1.GetOrderTimelineRequest\x1a\x1c.shop.order.v1.OrderTimeline\")\x90\x02\x01\x82\xd3\xe4\x93\x02 \x12\x1e/v1/orders/{order_id}/timeline\x12s\n\nWatchOrder\x12 .shop.order.v1.WatchOrderRequest\x1a\x1c.shop.order.v1.TimelineEntry\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/orders/{order_id}:watch0\x01\x12S\n\tListSagas\x12\x1f.shop.order.v1.ListSagasRequest\x1a .shop.order.v1.ListSagasResponse\"\x03\x90\x02\x01\x12\x46\n\tRetrySaga\x12\x1f.shop.order.v1.RetrySagaRequest\x1a\x13.shop.order.v1.Saga\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!shop/order/v1/order_service.proto\x12\rshop.order.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19shop/order/v1/order.proto\x1a\x17shop/rest/v1/rest.proto\"\x98\x03\n\x11PlaceOrderRequest\x12\x41\n\x0b\x63ustomer_id\x18\x01 \x01(\tB,\xbaH)r\'\x18@2\x1d^[A-Za-z0-9][A-Za-z0-9._@-]*$\x92\x02\x03\x61\x64\x61\x12\x80\x01\n\ncard_token\x18\x02 \x01(\tBl\x80\x01\x01\xbaHfrd\x18@2\x10^tok_[a-z0-9_]+$\x92\x02\x08tok_visa\x92\x02\x0ctok_declined\x92\x02\x08tok_slow\x92\x02\ttok_flaky\x92\x02\x0ftok_lost_answer\x92\x02\ntok_silent\x12\x92\x01\n\x05lines\x18\x03 \x03(\x0b\x32\x18.shop.order.v1.OrderLineBi\xbaHf\x92\x01\x04\x08\x01\x10\x64\xba\x01\\\n\x10lines.sku.unique\x12%an article may stand in one line only\x1a!this.map(line, line.sku).unique()\x12(\n\nrequest_id\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x10\x01\x18\x80\x01\x32\x08^[!-~]*$\"-\n\x0fGetOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\xcc\x01\n\x11ListOrdersRequest\x12\x44\n\x0b\x63ustomer_id\x18\x01 \x01(\tB/\xbaH,r*\x18@2 ^([A-Za-z0-9][A-Za-z0-9._@-]*)?$\x92\x02\x03\x61\x64\x61\x12\x35\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.order.v1.Order.StatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\tpage_size\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"S\n\x12ListOrdersResponse\x12$\n\x06orders\x18\x01 \x03(\x0b\x32\x14.shop.order.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x12\x43\x61ncelOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"5\n\x17GetOrderTimelineRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"Z\n\rOrderTimeline\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1c.shop.order.v1.TimelineEntry\"P\n\x11WatchOrderRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x90\x01\n\x10ListSagasRequest\x12\x30\n\x04step\x18\x01 \x01(\x0e\x32\x18.shop.order.v1.Saga.StepB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x0e\n\x06parked\x18\x02 \x01(\x08\x12\x1c\n\tpage_size\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"P\n\x11ListSagasResponse\x12\"\n\x05sagas\x18\x01 \x03(\x0b\x32\x13.shop.order.v1.Saga\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x10RetrySagaRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x32\x97\x07\n\x0cOrderService\x12\x8f\x01\n\nPlaceOrder\x12 .shop.order.v1.PlaceOrderRequest\x1a\x14.shop.order.v1.Order\"I\xaa\xbb\x18\x30\x08\xca\x01\x12\x15/v1/orders/{order_id}\x1a\nrequest_id\"\x08trace_id\x82\xd3\xe4\x93\x02\x0f\"\n/v1/orders:\x01*\x12p\n\x08GetOrder\x12\x1e.shop.order.v1.GetOrderRequest\x1a\x14.shop.order.v1.Order\".\x90\x02\x01\xaa\xbb\x18\n\"\x08trace_id\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/orders/{order_id}\x12h\n\nListOrders\x12 .shop.order.v1.ListOrdersRequest\x1a!.shop.order.v1.ListOrdersResponse\"\x15\x90\x02\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/orders\x12\x80\x01\n\x0b\x43\x61ncelOrder\x12!.shop.order.v1.CancelOrderRequest\x1a\x14.shop.order.v1.Order\"8\x90\x02\x02\xaa\xbb\x18\n\"\x08trace_id\x82\xd3\xe4\x93\x02!\"\x1c/v1/orders/{order_id}:cancel:\x01*\x12\x83\x01\n\x10GetOrderTimeline\x12&.shop.order.v1.GetOrderTimelineRequest\x1a\x1c.shop.order.v1.OrderTimeline\")\x90\x02\x01\x82\xd3\xe4\x93\x02 \x12\x1e/v1/orders/{order_id}/timeline\x12s\n\nWatchOrder\x12 .shop.order.v1.WatchOrderRequest\x1a\x1c.shop.order.v1.TimelineEntry\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/orders/{order_id}:watch0\x01\x12S\n\tListSagas\x12\x1f.shop.order.v1.ListSagasRequest\x1a .shop.order.v1.ListSagasResponse\"\x03\x90\x02\x01\x12\x46\n\tRetrySaga\x12\x1f.shop.order.v1.RetrySagaRequest\x1a\x13.shop.order.v1.Saga\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.order.v1.order_service
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PLACEORDERREQUEST'].fields_by_name['customer_id']._loaded_options = None
-  _globals['_PLACEORDERREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H#r!\030@2\035^[A-Za-z0-9][A-Za-z0-9._@-]*$'
+  _globals['_PLACEORDERREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H)r\'\030@2\035^[A-Za-z0-9][A-Za-z0-9._@-]*$\222\002\003ada'
   _globals['_PLACEORDERREQUEST'].fields_by_name['card_token']._loaded_options = None
-  _globals['_PLACEORDERREQUEST'].fields_by_name['card_token']._serialized_options = b'\200\001\001\272H\026r\024\030@2\020^tok_[a-z0-9_]+$'
+  _globals['_PLACEORDERREQUEST'].fields_by_name['card_token']._serialized_options = b'\200\001\001\272Hfrd\030@2\020^tok_[a-z0-9_]+$\222\002\010tok_visa\222\002\014tok_declined\222\002\010tok_slow\222\002\ttok_flaky\222\002\017tok_lost_answer\222\002\ntok_silent'
   _globals['_PLACEORDERREQUEST'].fields_by_name['lines']._loaded_options = None
   _globals['_PLACEORDERREQUEST'].fields_by_name['lines']._serialized_options = b'\272Hf\222\001\004\010\001\020d\272\001\\\n\020lines.sku.unique\022%an article may stand in one line only\032!this.map(line, line.sku).unique()'
   _globals['_PLACEORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -46,7 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_GETORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_LISTORDERSREQUEST'].fields_by_name['customer_id']._loaded_options = None
-  _globals['_LISTORDERSREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H&r$\030@2 ^([A-Za-z0-9][A-Za-z0-9._@-]*)?$'
+  _globals['_LISTORDERSREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H,r*\030@2 ^([A-Za-z0-9][A-Za-z0-9._@-]*)?$\222\002\003ada'
   _globals['_LISTORDERSREQUEST'].fields_by_name['status']._loaded_options = None
   _globals['_LISTORDERSREQUEST'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LISTORDERSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -57,6 +57,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETORDERTIMELINEREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_GETORDERTIMELINEREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ORDERTIMELINE'].fields_by_name['order_id']._loaded_options = None
+  _globals['_ORDERTIMELINE'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_WATCHORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_WATCHORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_WATCHORDERREQUEST'].fields_by_name['after_position']._loaded_options = None
@@ -86,27 +88,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERSERVICE'].methods_by_name['RetrySaga']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['RetrySaga']._serialized_options = b'\220\002\002'
   _globals['_PLACEORDERREQUEST']._serialized_start=164
-  _globals['_PLACEORDERREQUEST']._serialized_end=485
-  _globals['_GETORDERREQUEST']._serialized_start=487
-  _globals['_GETORDERREQUEST']._serialized_end=532
-  _globals['_LISTORDERSREQUEST']._serialized_start=535
-  _globals['_LISTORDERSREQUEST']._serialized_end=733
-  _globals['_LISTORDERSRESPONSE']._serialized_start=735
-  _globals['_LISTORDERSRESPONSE']._serialized_end=818
-  _globals['_CANCELORDERREQUEST']._serialized_start=820
-  _globals['_CANCELORDERREQUEST']._serialized_end=868
-  _globals['_GETORDERTIMELINEREQUEST']._serialized_start=870
-  _globals['_GETORDERTIMELINEREQUEST']._serialized_end=923
-  _globals['_ORDERTIMELINE']._serialized_start=925
-  _globals['_ORDERTIMELINE']._serialized_end=1005
-  _globals['_WATCHORDERREQUEST']._serialized_start=1007
-  _globals['_WATCHORDERREQUEST']._serialized_end=1087
-  _globals['_LISTSAGASREQUEST']._serialized_start=1090
-  _globals['_LISTSAGASREQUEST']._serialized_end=1234
-  _globals['_LISTSAGASRESPONSE']._serialized_start=1236
-  _globals['_LISTSAGASRESPONSE']._serialized_end=1316
-  _globals['_RETRYSAGAREQUEST']._serialized_start=1318
-  _globals['_RETRYSAGAREQUEST']._serialized_end=1364
-  _globals['_ORDERSERVICE']._serialized_start=1367
-  _globals['_ORDERSERVICE']._serialized_end=2286
+  _globals['_PLACEORDERREQUEST']._serialized_end=572
+  _globals['_GETORDERREQUEST']._serialized_start=574
+  _globals['_GETORDERREQUEST']._serialized_end=619
+  _globals['_LISTORDERSREQUEST']._serialized_start=622
+  _globals['_LISTORDERSREQUEST']._serialized_end=826
+  _globals['_LISTORDERSRESPONSE']._serialized_start=828
+  _globals['_LISTORDERSRESPONSE']._serialized_end=911
+  _globals['_CANCELORDERREQUEST']._serialized_start=913
+  _globals['_CANCELORDERREQUEST']._serialized_end=961
+  _globals['_GETORDERTIMELINEREQUEST']._serialized_start=963
+  _globals['_GETORDERTIMELINEREQUEST']._serialized_end=1016
+  _globals['_ORDERTIMELINE']._serialized_start=1018
+  _globals['_ORDERTIMELINE']._serialized_end=1108
+  _globals['_WATCHORDERREQUEST']._serialized_start=1110
+  _globals['_WATCHORDERREQUEST']._serialized_end=1190
+  _globals['_LISTSAGASREQUEST']._serialized_start=1193
+  _globals['_LISTSAGASREQUEST']._serialized_end=1337
+  _globals['_LISTSAGASRESPONSE']._serialized_start=1339
+  _globals['_LISTSAGASRESPONSE']._serialized_end=1419
+  _globals['_RETRYSAGAREQUEST']._serialized_start=1421
+  _globals['_RETRYSAGAREQUEST']._serialized_end=1467
+  _globals['_ORDERSERVICE']._serialized_start=1470
+  _globals['_ORDERSERVICE']._serialized_end=2389
 # @@protoc_insertion_point(module_scope)

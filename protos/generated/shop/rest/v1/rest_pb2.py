@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17shop/rest/v1/rest.proto\x12\x0cshop.rest.v1\x1a google/protobuf/descriptor.proto\"g\n\x04Rest\x12\x16\n\x0esuccess_status\x18\x01 \x01(\x05\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x1d\n\x15idempotency_key_field\x18\x03 \x01(\t\x12\x16\n\x0etrace_id_field\x18\x04 \x01(\t:E\n\x04rest\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x12.shop.rest.v1.Rest\x88\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17shop/rest/v1/rest.proto\x12\x0cshop.rest.v1\x1a google/protobuf/descriptor.proto\"g\n\x04Rest\x12\x16\n\x0esuccess_status\x18\x01 \x01(\x05\x12\x10\n\x08location\x18\x02 \x01(\t\x12\x1d\n\x15idempotency_key_field\x18\x03 \x01(\t\x12\x16\n\x0etrace_id_field\x18\x04 \x01(\t\"j\n\x08\x45xamples\x12\x0b\n\x03rpc\x18\x01 \x01(\t\x12\'\n\x08requests\x18\x02 \x03(\x0b\x32\x15.shop.rest.v1.Example\x12(\n\tresponses\x18\x03 \x03(\x0b\x32\x15.shop.rest.v1.Example\"6\n\x07\x45xample\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0c\n\x04json\x18\x03 \x01(\t:E\n\x04rest\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x12.shop.rest.v1.Rest\x88\x01\x01:H\n\x08\x65xamples\x12\x1c.google.protobuf.FileOptions\x18\xb6\x87\x03 \x03(\x0b\x32\x16.shop.rest.v1.Examplesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REST']._serialized_start=75
   _globals['_REST']._serialized_end=178
+  _globals['_EXAMPLES']._serialized_start=180
+  _globals['_EXAMPLES']._serialized_end=286
+  _globals['_EXAMPLE']._serialized_start=288
+  _globals['_EXAMPLE']._serialized_end=342
 # @@protoc_insertion_point(module_scope)
