@@ -1,7 +1,7 @@
 """Real servers for every test: one PostgreSQL and one broker for the session, each on a free port.
 
-A test, or a parameter of one, may be marked with what else it needs: `docker`, `browser`, as NEEDS says. Where that is
-missing it is skipped, and the summary names it; with REQUIRE_DOCKER=1, REQUIRE_BROWSER=1 it fails.
+A test, or a parameter of one, may be marked with what else it needs: `docker`, `browser`, `node`, as NEEDS says. Where
+that is missing it is skipped, and the summary names it; where REQUIRE_DOCKER=1, and so on, it fails.
 """
 
 import asyncio
@@ -25,6 +25,9 @@ from infra import browser as browsers
 from infra.local.part import ownership
 from infra.local.postgres import Postgres
 
+# The first one with `fetch`.
+NODE_VERSION_MIN = 18
+
 
 @functools.cache
 def docker_answers() -> bool:
@@ -37,6 +40,15 @@ def docker_answers() -> bool:
         return subprocess.run([command, "version"], capture_output=True, check=False, timeout=30).returncode == 0
     except subprocess.TimeoutExpired:
         return False
+
+
+def node_is_there() -> bool:
+    """Whether there is Node.js, new enough to have `fetch`, and npm."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        return False
+    version = subprocess.run([node, "--version"], capture_output=True, check=True, text=True).stdout
+    return int(version.removeprefix("v").partition(".")[0]) >= NODE_VERSION_MIN
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,7 @@ class Need:
 NEEDS = {
     "docker": Need("on Docker containers", "no Docker engine answers", "REQUIRE_DOCKER", docker_answers),
     "browser": Need("in a browser", "there is no Chromium", "REQUIRE_BROWSER", lambda: browsers.chromium() is not None),
+    "node": Need("with Node.js", f"there is no Node.js {NODE_VERSION_MIN} with npm", "REQUIRE_NODE", node_is_there),
 }
 
 

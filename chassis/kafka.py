@@ -1,7 +1,7 @@
 """Kafka clients with the safe settings; the library's defaults are acks=1, auto-commit and latest."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,11 +22,12 @@ class Stopped(Exception):
 
 
 class Producer:
-    """An idempotent producer that is made anew when its numbering has a gap.
+    """An idempotent producer that is made anew when its numbering has a gap, or what it holds was given up.
 
     aiokafka numbers the messages of a batch before it knows that the broker takes them. One that was given up, for want
     of a leader while a broker restarts, or refused, leaves a gap; the broker then refuses whatever comes later
-    (OutOfOrderSequenceNumber), and the library never begins a new numbering (aiokafka issue 1017).
+    (OutOfOrderSequenceNumber), and the library never begins a new numbering (aiokafka issue 1017). And it keeps what is
+    not answered for as long as the broker is away, and sends it then, beside what was sent again meanwhile.
     """
 
     def __init__(self, make: Callable[[], AIOKafkaProducer]) -> None:
@@ -70,9 +71,7 @@ class Producer:
         Raises:
             KafkaError: it was not taken.
         """
-        async with self._renewing:
-            if self._has_gap:
-                await self._renew()
+        await self.ready()
         client = self.client
         answer = asyncio.ensure_future(
             await client.send(topic, value, key=key, headers=headers, timestamp_ms=timestamp_ms)
@@ -90,18 +89,48 @@ class Producer:
     ) -> Any:
         return await (await self.send(topic, value, key, headers))
 
+    def give_up(self) -> None:
+        """Forget what was taken and not answered: it is to be sent again, and its wait is not over.
+
+        What the broker was sent already may still arrive; that is why no answer means unknown.
+        """
+        self._has_gap = True
+        # At once: as soon as the broker is back, it would send what it holds.
+        self._leave(_drop(self.client))
+
+    async def ready(self) -> None:
+        """Begin a new numbering where one is needed.
+
+        Raises:
+            KafkaError: one is, and the broker does not answer.
+        """
+        async with self._renewing:
+            if self._has_gap:
+                await self._renew()
+
     async def _renew(self) -> None:
         other = self._make()
         try:
             await other.start()
             self.client, other = other, self.client
             self._has_gap = False
-            log.warning("the producer's numbering had a gap; a new one begins")
+            log.warning("the producer begins a new numbering: the old one has a gap, or messages were given up")
         finally:
-            # Whichever of the two is not needed. The old one may have messages in hand, and as long as it likes.
-            leaving = asyncio.create_task(other.stop())
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            # The one of the two that is not needed. The old one may still have messages to send, and take its time.
+            self._leave(other.stop())
+
+    def _leave(self, closing: Coroutine[Any, Any, None]) -> None:
+        leaving = asyncio.create_task(closing)
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+
+async def _drop(client: AIOKafkaProducer) -> None:
+    """Close a client with all that it holds; its own `stop` would send that first."""
+    sender: Any = client._sender  # pyright: ignore[reportPrivateUsage]
+    client._closed = True  # pyright: ignore[reportPrivateUsage] - else it complains that nobody closed it
+    await sender.close()
+    await client.client.close()
 
 
 def producer(settings: ServiceSettings, client_id: str, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> Producer:

@@ -141,7 +141,12 @@ class Relay:
         return self._poll_interval_seconds
 
     async def round(self) -> bool | None:
-        """One round. True: more waits. False: nothing waits. None: another relay holds the lease."""
+        """One round. True: more waits. False: nothing waits. None: another relay holds the lease.
+
+        Raises:
+            KafkaError: the broker did not take everything; what it did not take waits on.
+        """
+        await self._producer.ready()
         async with self._database.single() as once:
             ends_at = asyncio.get_running_loop().time() + SEND_SECONDS_MAX
             with telemetry.unrecorded():
@@ -160,6 +165,7 @@ class Relay:
                 with telemetry.unrecorded():
                     marked = await once.first(_MARK, ids=sent, holder=self._holder, fence=rows[0].fence)
         if len(sent) < len(rows):
+            self._producer.give_up()
             raise KafkaError(f"{len(rows) - len(sent)} of {len(rows)} events were not acknowledged")
         return marked is not None and marked.more
 

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from e2e.conftest import BEANS, Shop, embedded, eventually
+from e2e.conftest import Shop, embedded, eventually
 
 ORDERS = 50
 TIMED_OUT = (("REJECTED", "RESERVATION_TIMED_OUT"), ("REJECTED", "PAYMENT_TIMED_OUT"))
@@ -63,8 +63,4 @@ async def test_a_killed_service_loses_no_order(shop: Shop, victim: str) -> None:
         found = response.json()
         taken = await shop.taken_at_the_network(found["paymentId"])
         assert taken == (int(found["amount"]["amountMinor"]) if confirmed else 0)
-
-    async def balanced() -> bool:
-        return await shop.stock(BEANS) == (available - confirmed_total, held)
-
-    await eventually(balanced, "sold goods have left, the others are back")
+    assert await shop.stock() == (available - confirmed_total, held), "sold goods have left, the others are back"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
@@ -9,6 +10,7 @@ from playwright.async_api import Browser
 from e2e.conftest import Shop, on_containers
 from e2e.kinds import KINDS, POST, Kind, Played, play_all
 from infra.jaeger.page import WIDTH, TracePage, page_of
+from infra.system import System
 
 pytestmark = [pytest.mark.browser, on_containers]
 
@@ -18,25 +20,27 @@ every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def played(shop: Shop) -> dict[str, Played]:
+async def played(system: System) -> dict[str, Played]:
     """Every kind of order, once each has told everything."""
-    played = await play_all(shop)
-    for kind in KINDS:
-        await shop.trace(played[kind.name].trace_id, until=kind.is_told)
-    return played
+    async with httpx.AsyncClient(base_url=system.gateway_url, timeout=15) as client:
+        shop = Shop(system, client)
+        played = await play_all(shop)
+        for kind in KINDS:
+            await shop.trace(played[kind.name].trace_id, until=kind.is_told)
+        return played
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def own_page(shop: Shop, browser: Browser) -> AsyncIterator[TracePage]:
+async def own_page(system: System, browser: Browser) -> AsyncIterator[TracePage]:
     """The page as Jaeger has it by itself: a quarter of it for names."""
-    async with page_of(browser, shop.system.traces_url, configured=False) as page:
+    async with page_of(browser, system.traces_url, configured=False) as page:
         yield page
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def our_page(shop: Shop, browser: Browser) -> AsyncIterator[TracePage]:
+async def our_page(system: System, browser: Browser) -> AsyncIterator[TracePage]:
     """The page with the configuration of this project."""
-    async with page_of(browser, shop.system.traces_url) as page:
+    async with page_of(browser, system.traces_url) as page:
         yield page
 
 

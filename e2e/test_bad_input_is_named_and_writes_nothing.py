@@ -35,6 +35,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "field"), BAD)
 async def test_a_bad_field_is_named(shop: Shop, changes: dict[str, Any], field: str) -> None:
     """400, the field by its JSON path, the code, and a trace to look into."""
+    await shop.at_rest()
     before = await shop.get("/v1/orders?page_size=1")
     response = await shop.client.post("/v1/orders", json={**GOOD, **changes})
     assert response.status_code == 400, response.text

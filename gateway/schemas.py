@@ -198,19 +198,19 @@ def _kind(rules: validate_pb2.FieldRules) -> Any:
 
 def _bounds(rules: validate_pb2.FieldRules, direction: Direction) -> Schema:
     kind = _kind(rules)
-    # Rules bind who sends; an answer is as its service made it.
-    if kind is None or direction is Direction.OUT:
-        return {}
     bounds: Schema = {}
-    for rule, value in kind.ListFields():
-        if rule.name in _KEYWORDS:
+    # Rules bind who sends; an answer is as its service made it, and they tell only what its text stands for.
+    for rule, value in kind.ListFields() if kind is not None else ():
+        if rule.name in _FORMATS and value:
+            bounds["format"] = rule.name
+        elif direction is Direction.OUT:
+            continue
+        elif rule.name in _KEYWORDS:
             bounds[_KEYWORDS[rule.name]] = list(value) if rule.name == "example" else value
         elif rule.name == "len":
             bounds["minLength"] = bounds["maxLength"] = value
         elif rule.name == "in":
             bounds["enum"] = list(value)
-        elif rule.name in _FORMATS and value:
-            bounds["format"] = rule.name
     return bounds
 
 

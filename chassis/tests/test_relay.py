@@ -45,6 +45,12 @@ class Gate:
         await self.opened.wait()
         return await self._producer.send(*arguments, **named)
 
+    async def ready(self) -> None:
+        await self._producer.ready()
+
+    def give_up(self) -> None:
+        self._producer.give_up()
+
 
 @pytest.fixture
 async def other_database(database: Database, own_database: OwnDatabase) -> AsyncIterator[Database]:
@@ -351,6 +357,40 @@ async def test_a_relay_starts_while_the_broker_is_down(
         finally:
             broker.up()
         await eventually(topic.records)
+
+
+async def test_an_outage_is_time_in_the_outbox(
+    database: Database,
+    topic: Topic,
+    settings: ServiceSettings,
+    stopping: asyncio.Event,
+    broker: Broker,
+    spans: Spans,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a round gave up is not sent beside its repeat: one record comes of it, stamped when it could be sent."""
+    monkeypatch.setattr(relay, "SEND_SECONDS_MAX", 0.5)
+    send = f"send {topic} Int64Value"
+    async with running(relay_of(database, kafka.producer(settings, "relay"), stopping, 0.05).run, stopping):
+        await publish(database, topic, "a", [1])
+        await eventually(lambda: spans.named(send))
+        broker.down()
+        try:
+            await publish(database, topic, "a", [2])
+            await eventually(lambda: len(spans.named(send)) > 1)
+        finally:
+            back_ms = time.time() * 1000
+            broker.up()
+        await eventually(lambda: spans.named(send)[-1].status.is_unset, seconds_max=30)
+    records = await topic.records()
+    assert values(records) == [1, 2]
+    assert records[-1].timestamp >= int(back_ms)
+    [tried, *_, sent] = spans.named(send)[1:]
+    assert "shop.outbox.age_ms" not in attributes(tried)
+    create = spans.named(f"create {topic} Int64Value")[-1]
+    assert create.start_time is not None
+    waited_ms = float(str(attributes(sent)["shop.outbox.age_ms"]))
+    assert waited_ms == pytest.approx(records[-1].timestamp - create.start_time / 1e6, abs=0.01)
 
 
 async def test_a_relay_can_be_stopped_while_the_broker_is_down(

@@ -1,7 +1,6 @@
 """The books after a load: what customers were told, what the card network took, what left the shelf, what was said."""
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +10,12 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaConsumer
 
+from infra.at_rest import NotAtRest, at_rest
 from infra.bench.load import FINAL, SKU, Placed
+from infra.kafka.topics import EVENTS
 from infra.system import System
 
-TOPICS = ("order.events", "payment.events", "inventory.events")
 QUESTIONS_MAX = 20
-SHIPPING_SECONDS_MAX = 30.0
 
 
 class AuditFailed(Exception):
@@ -41,7 +40,12 @@ class Books:
 
 
 async def shelf(system: System) -> tuple[int, int]:
-    """Available and held of what the load orders."""
+    """Available and held of what the load orders, from a shop at rest.
+
+    Raises:
+        NotAtRest: it did not come to rest.
+    """
+    await at_rest(system)
     async with httpx.AsyncClient(base_url=system.gateway_url, timeout=10, trust_env=False) as shop:
         item = await _get(shop, f"/v1/stock/{SKU}")
     return int(item["available"]), int(item["held"])
@@ -52,8 +56,11 @@ async def audit(system: System, orders: Sequence[Placed], shelf_before: tuple[in
     books = Books()
     confirmed = sum(order.outcome == "CONFIRMED" for order in orders)
     expected = (shelf_before[0] - confirmed, shelf_before[1])
-    if (found := await _settled(system, expected)) != expected:
-        books.stock.append(f"available and held are {found}, not {expected}")
+    try:
+        if (found := await shelf(system)) != expected:
+            books.stock.append(f"available and held are {found}, not {expected}")
+    except NotAtRest as error:
+        books.stock.append(str(error))
     questions = asyncio.Semaphore(QUESTIONS_MAX)
     async with (
         httpx.AsyncClient(base_url=system.gateway_url, timeout=30, trust_env=False) as shop,
@@ -67,14 +74,6 @@ async def audit(system: System, orders: Sequence[Placed], shelf_before: tuple[in
         await asyncio.gather(*map(ask, orders))
     books.events.extend(_events(await _heard(system), orders))
     return books
-
-
-async def _settled(system: System, expected: tuple[int, int]) -> tuple[int, int]:
-    """The shelf once it is as expected, or as it is after a while: goods leave a moment after the confirmation."""
-    ends_at = time.monotonic() + SHIPPING_SECONDS_MAX
-    while (found := await shelf(system)) != expected and time.monotonic() < ends_at:  # noqa: ASYNC110 - no event
-        await asyncio.sleep(0.1)
-    return found
 
 
 async def _money(shop: httpx.AsyncClient, network: httpx.AsyncClient, order: Placed) -> list[str]:
@@ -115,7 +114,7 @@ Heard = dict[tuple[bytes, bytes], dict[int, set[tuple[bytes, bytes]]]]
 
 async def _heard(system: System) -> Heard:
     """Every event, by source and subject, then by sequence: the (id, type) pairs that came under it."""
-    consumer = AIOKafkaConsumer(*TOPICS, bootstrap_servers=system.kafka, group_id=None, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(*EVENTS, bootstrap_servers=system.kafka, group_id=None, auto_offset_reset="earliest")
     await consumer.start()
     try:
         partitions = consumer.assignment()

@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from infra.owed import owed
+
 _ORDER_SECONDS = 90.0
 _REQUEST_SECONDS = 15.0
 _TRACE_SECONDS = 15.0
@@ -98,13 +100,13 @@ class Demo:
                 (await self._gateway.post(f"{path}:cancel", json={})).raise_for_status()
                 await self._until(path, {"CANCELLED"})
         ended_at = time.monotonic()
-        trace = await self._complete_trace(placed["traceId"])
-        # Read after the trace, so that what follows the end (shipping, refunds) is in the timeline too.
+        async with asyncio.timeout(_ORDER_SECONDS):
+            timeline = await self._complete_timeline(path)
         return Outcome(
             example=example,
             order=await self._read(path),
-            timeline=(await self._read(f"{path}/timeline"))["entries"],
-            trace=trace,
+            timeline=timeline,
+            trace=await self._complete_trace(placed["traceId"]),
             ended_at=ended_at,
             seconds=ended_at - begin,
         )
@@ -128,6 +130,14 @@ class Demo:
             async for line in stream.aiter_lines():
                 if line and json.loads(line).get("status") in statuses:
                     return
+
+    async def _complete_timeline(self, order_path: str) -> Sequence[Json]:
+        """The timeline once what a cancelled order is owed is on it: refund and return follow its end."""
+        while True:
+            order, timeline = await self._read(order_path), (await self._read(f"{order_path}/timeline"))["entries"]
+            if order["status"] != "CANCELLED" or not owed(timeline):
+                return timeline
+            await asyncio.sleep(_TRACE_POLL_SECONDS)
 
     async def _complete_trace(self, trace_id: str) -> Json | None:
         """The trace once no span has come for a while; processes export a little after the fact."""

@@ -1,14 +1,15 @@
 """What a drawing says of a span on demand, below its line: what it links to, its attributes, its events."""
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from infra.local.spans import Attributes, Link, Span
 
 KINDS = ("links", "attributes", "events")
 
-# Of each kind for one span, and of each line: a round of the relay may link to hundreds of orders.
-_DETAILS_MAX = 50
+# Of each kind for one span, and in each line: a round of the relay may link to hundreds of orders.
+DETAILS_MAX = 50
 _CHARACTERS_MAX = 300
 _NS_PER_MS = 1_000_000
 
@@ -26,8 +27,12 @@ def details(span: Span, kinds: Collection[str], named: Mapping[tuple[str, str], 
     Args:
         named: what a link's target is called, by trace and span id, as far as that is known.
     """
-    found = {"links": _links(span, named), "attributes": _attributes(span), "events": _events(span)}
-    return tuple(detail for kind in KINDS if kind in kinds for detail in _bounded(kind, list(found[kind])))
+    found = {
+        "links": (_links(span, named), len(span.links)),
+        "attributes": (_attributes(span), len(span.attributes)),
+        "events": (_events(span), len(span.events)),
+    }
+    return tuple(detail for kind in KINDS if kind in kinds for detail in _bounded(kind, *found[kind]))
 
 
 def _links(span: Span, named: Mapping[tuple[str, str], str]) -> Iterator[Detail]:
@@ -52,9 +57,9 @@ def _listed(attributes: Attributes) -> str:
     return "".join(f", {key} = {value}" for key, value in attributes.items())
 
 
-def _bounded(kind: str, found: list[Detail]) -> Iterator[Detail]:
-    for detail in found[:_DETAILS_MAX]:
+def _bounded(kind: str, found: Iterator[Detail], number: int) -> Iterator[Detail]:
+    for detail in islice(found, DETAILS_MAX):
         is_long = len(detail.text) > _CHARACTERS_MAX
         yield detail._replace(text=f"{detail.text[:_CHARACTERS_MAX]}…") if is_long else detail
-    if len(found) > _DETAILS_MAX:
-        yield Detail(f"and {len(found) - _DETAILS_MAX} more {kind}")
+    if number > DETAILS_MAX:
+        yield Detail(f"and {number - DETAILS_MAX} more {kind}")

@@ -19,6 +19,8 @@ _READS = re.compile(r"GET |.*/(Get|List|Watch)\w*$")
 _SAID = re.compile(r"create order\.events (\w+)")
 # Every trace of an order has one of these words in its bytes; most traces have none, and need no parsing.
 _WORDS = (_ORDER_ID.encode(), _PLACED.encode())
+# How far back orders are looked for; this many reads of orders take half a second to look at.
+EXAMINED_MAX = 10_000
 _NS_PER_S, _NS_PER_MS = 10**9, 10**6
 
 
@@ -46,8 +48,12 @@ class Summary:
 
 
 def newest(traces: Iterable[StoredTrace], *, every: bool, limit: int) -> list[Summary]:
-    """The newest traces, at most so many: of requests that did something for an order, or every one."""
-    found = (_summary(trace, spans) for trace, spans in _spans(traces, every=every) if every or _is_of_order(spans))
+    """The newest traces, at most so many: of requests that did something for an order, or every one.
+
+    Orders are looked for among the EXAMINED_MAX newest traces.
+    """
+    examined = _spans(islice(traces, EXAMINED_MAX), every=every)
+    found = (_summary(trace, spans) for trace, spans in examined if every or _is_of_order(spans))
     # They come in the order in which their first spans were received, which is nearly that of their beginnings.
     return sorted(islice(found, limit), key=lambda summary: summary.began, reverse=True)
 

@@ -9,7 +9,7 @@ from typing import Final
 from infra.local.span_details import KINDS, Detail
 from infra.local.spans import Span
 from infra.local.trace_list import Summary
-from infra.local.trace_text import TIME_FORMAT
+from infra.local.trace_text import NONE, TIME_FORMAT
 from infra.local.trace_tree import HEADING, Line, legend
 
 _STYLE: Final = """
@@ -42,7 +42,7 @@ def list_page(summaries: Sequence[Summary], *, every: bool) -> str:
     other = (
         '<a href="/">orders only</a>' if every else '<a href="/?all=1">every trace, those of polls and reads too</a>'
     )
-    return _page(title, f"<p>The newest first; {other}.</p>", *(_table(summaries) if summaries else [_NONE]))
+    return _page(title, f"<p>The newest first; {other}.</p>", *(_table(summaries) if summaries else [f"<p>{NONE}</p>"]))
 
 
 def tree_page(lines: Sequence[Line], spans: int, trace_id: str, show: Collection[str]) -> str:
@@ -56,9 +56,6 @@ def tree_page(lines: Sequence[Line], spans: int, trace_id: str, show: Collection
         f"<pre>{''.join(_drawn(lines))}</pre>",
         *(f"<p>{escape(sentence)}</p>" for sentence in (*left_out, *legend(lines))),
     )
-
-
-_NONE = "<p>None is here yet: a trace comes up to a second after what it tells of.</p>"
 
 
 def _page(title: str, *body: str) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 from infra.local.span_details import KINDS, Detail
 from infra.local.spans import Span
-from infra.local.trace_list import Summary
+from infra.local.trace_list import EXAMINED_MAX, Summary
 from infra.local.trace_tree import HEADING, Line, legend
 
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+NONE = f"None is among the newest {EXAMINED_MAX:,} traces; one comes up to a second after what it tells of."
 
 
 def list_text(summaries: Sequence[Summary], url: str, *, every: bool) -> str:
@@ -35,7 +37,7 @@ def _listed(summaries: Sequence[Summary], url: str, *, every: bool) -> Iterator[
         order = f"  order {summary.order_id}" if summary.order_id else ""
         yield f"    {url}/trace/{summary.trace_id}{order}"
     if not summaries:
-        yield "None is here yet: a trace comes up to a second after what it tells of."
+        yield NONE
     yield ""
     yield (
         f"Traces of orders: curl {url}/" if every else f"Every trace, those of polls and reads too: curl '{url}/?all=1'"

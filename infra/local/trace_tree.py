@@ -5,7 +5,8 @@ timestamp of the Kafka record; on Kafka, from there to the start of `process`.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -27,6 +28,20 @@ _WAITS = {
 }
 _WAIT_WIDTH = max(map(len, _WAITS.values()))
 HEADING = f"{'start ms':>9} {'took ms':>9}  {'waited ms in':<{_WAIT_WIDTH + 8}}"
+
+
+_LEGEND = {
+    "outbox": "outbox: from the promise, which is the event's row, until the broker had the message.",
+    "mock broker": (
+        f"mock broker: from then until the consumer began. It stands in for Kafka here, and holds a fetch for up to"
+        f" {FETCH_WAIT_MS_MAX} ms; a real broker adds a few milliseconds."
+    ),
+    "command outbox": "command outbox: from the saga's decision until this try of the call.",
+    "batch": (
+        "batch of N: N messages shared a transaction. The statements that are named served all of them, and stand in"
+        " the batch's own trace, which the span links to."
+    ),
+}
 
 
 class Wait(NamedTuple):
@@ -95,20 +110,12 @@ def trace_lines(
     ]
 
 
-def legend(lines: Iterable[Line]) -> list[str]:
-    """What the waits in these lines are, a sentence each."""
-    places = {line.wait.place for line in lines if line.wait}
-    return [sentence for place, sentence in _LEGEND.items() if place in places]
-
-
-_LEGEND = {
-    "outbox": "outbox: from the promise, which is the event's row, until the broker had the message.",
-    "mock broker": (
-        f"mock broker: from then until the consumer began. It stands in for Kafka here, and holds a fetch for up to"
-        f" {FETCH_WAIT_MS_MAX} ms; a real broker adds 1 to 3 ms."
-    ),
-    "command outbox": "command outbox: from the saga's decision until this try of the call.",
-}
+def legend(lines: Sequence[Line]) -> list[str]:
+    """What stands in these lines and is not plain, a sentence each."""
+    found = {line.wait.place for line in lines if line.wait}
+    if any(_shares_a_transaction(line.span) for line in lines):
+        found.add("batch")
+    return [sentence for term, sentence in _LEGEND.items() if term in found]
 
 
 def _hung(children: Mapping[str, list[Span]]) -> Iterator[tuple[Span, str, str]]:
@@ -118,19 +125,15 @@ def _hung(children: Mapping[str, list[Span]]) -> Iterator[tuple[Span, str, str]]
         span, guide, below = waiting.pop()
         yield span, guide, below
         siblings = children.get(span.id, [])
-        waiting.extend(
-            (
-                child,
-                below + ("└ " if child is siblings[-1] else "├ "),
-                below + ("  " if child is siblings[-1] else "│ "),
-            )
-            for child in reversed(siblings)
-        )
+        for child in reversed(siblings):
+            is_last = child is siblings[-1]
+            waiting.append((child, below + ("└ " if is_last else "├ "), below + ("  " if is_last else "│ ")))
 
 
 def _wait(span: Span) -> Wait | None:
     for attribute, place in _WAITS.items():
-        if attribute in span.attributes:
+        # What is no number came from no program of ours.
+        with suppress(KeyError, ValueError):
             return Wait(float(span.attributes[attribute]), place)
     return None
 
@@ -148,9 +151,13 @@ def _notes(span: Span) -> Iterator[str]:
         yield f"try {tried}"
     if has.get("shop.inbox.outcome") == "duplicate":
         yield "duplicate"
-    if has.get("shop.batch.messages", "1") != "1":
+    if _shares_a_transaction(span):
         yield f"batch of {has['shop.batch.messages']}: {has.get('shop.batch.statements', '')}".rstrip(": ")
     if "shop.refusal" in has:
         yield f"refused: {has['shop.refusal']}"
     if "shop.saga.facts" in has:
         yield has["shop.saga.facts"]
+
+
+def _shares_a_transaction(span: Span) -> bool:
+    return span.attributes.get("shop.batch.messages", "1") != "1"

@@ -6,7 +6,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as StoredSpan
 
 from infra.local import trace_list, trace_page, trace_text
 from infra.local.otlp_json import traces_json
-from infra.local.span_details import KINDS
+from infra.local.span_details import DETAILS_MAX, KINDS
 from infra.local.spans import Span, one_line, trace_spans
 from infra.local.trace_query import MalformedQuery, NothingFound, Parameters
 from infra.local.trace_store import StoredTrace, TraceStore
@@ -66,7 +66,7 @@ def _targets(store: TraceStore, spans: list[Span]) -> dict[SpanId, str]:
     """What the spans of other traces that these link to are called."""
     wanted: dict[str, set[bytes]] = {}
     for span in spans:
-        for link in span.links:
+        for link in span.links[:DETAILS_MAX]:
             if link.trace_id != span.trace_id:
                 wanted.setdefault(link.trace_id, set()).add(bytes.fromhex(link.span_id))
     found: dict[SpanId, str] = {}

@@ -11,6 +11,7 @@ import aiohttp
 from opentelemetry.trace import SpanKind, StatusCode
 
 from chassis import telemetry
+from chassis.source import code
 from services.payment.settlement import Answer, Outcome
 
 _DURATION = telemetry.meter.create_histogram(
@@ -23,6 +24,8 @@ class NoAnswer(Exception):
 
 
 class _Call(NamedTuple):
+    """A question: the method below that asks it, and how it is asked."""
+
     name: str
     method: str
     route: str
@@ -93,6 +96,7 @@ class CardNetwork:
             "url.full": url,
             "url.template": call.route,
             **self._server,
+            **code(getattr(CardNetwork, call.name)),
         }
         with telemetry.span(f"{call.method} {call.route}", SpanKind.CLIENT, attributes) as span:
             headers = {"Idempotency-Key": str(payment_id), **telemetry.store(span)._asdict()}

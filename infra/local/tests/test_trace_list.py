@@ -128,4 +128,4 @@ def test_the_list_as_text_gives_each_address_in_full() -> None:
 
 
 def test_an_empty_list_says_so() -> None:
-    assert "None is here yet" in list_text([], URL, every=False)
+    assert "None is among the newest" in list_text([], URL, every=False)

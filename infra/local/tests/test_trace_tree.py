@@ -100,7 +100,7 @@ def test_a_trace_is_drawn_as_a_tree_with_times_and_waits() -> None:
         "\n"
         "outbox: from the promise, which is the event's row, until the broker had the message.\n"
         "mock broker: from then until the consumer began. It stands in for Kafka here, and holds a fetch for up to"
-        " 100 ms; a real broker adds 1 to 3 ms.\n"
+        " 100 ms; a real broker adds a few milliseconds.\n"
         "command outbox: from the saga's decision until this try of the call.\n"
         f"More of each span: curl '{URL}/trace/{TRACE_ID}?show=links,attributes,events'\n"
         f"Other orders: curl {URL}/\n"
@@ -111,7 +111,15 @@ def test_what_the_drawing_does_not_show_needs_no_legend() -> None:
     [line] = lines_of_order(span("send t E", SEND, attributes={"shop.outbox.age_ms": 0.0}))
     assert line.wait == Wait(0.0, "outbox")
     assert [sentence.split(":")[0] for sentence in legend([line])] == ["outbox"]
-    assert legend(lines_of_order(span("create t E", CREATE))) == []
+    assert legend(lines_of_order(span("create t E", CREATE, attributes={"shop.batch.messages": 1}))) == []
+    [sentence] = legend(lines_of_order(span("process t E", PROCESS, attributes={"shop.batch.messages": 2})))
+    assert sentence.startswith("batch of N: ")
+
+
+def test_a_wait_that_is_no_number_is_none() -> None:
+    """Any program may send spans to the store."""
+    [line] = lines_of_order(span("send t E", SEND, attributes={"shop.outbox.age_ms": "long"}))
+    assert line.wait is None
 
 
 def test_what_a_span_links_to_is_named_and_its_address_given() -> None:

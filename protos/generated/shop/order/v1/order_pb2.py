@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shop.money.v1 import money_pb2 as shop_dot_money_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shop/order/v1/order.proto\x12\rshop.order.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19shop/money/v1/money.proto\"j\n\tOrderLine\x12?\n\x03sku\x18\x01 \x01(\tB2\xbaH/r-\x18@2\x18^[a-z0-9]+(-[a-z0-9]+)*$\x92\x02\x0e\x65spresso-beans\x12\x1c\n\x08quantity\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\"\x8c\x05\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\'\n\x05lines\x18\x03 \x03(\x0b\x32\x18.shop.order.v1.OrderLine\x12+\n\x06status\x18\x04 \x01(\x0e\x32\x1b.shop.order.v1.Order.Status\x12\x30\n\x06reason\x18\x05 \x01(\x0e\x32\x1b.shop.order.v1.Order.ReasonH\x00\x88\x01\x01\x12#\n\x05total\x18\x06 \x01(\x0b\x32\x14.shop.money.v1.Money\x12\x10\n\x08trace_id\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\r\n\tCONFIRMED\x10\x02\x12\x0c\n\x08REJECTED\x10\x03\x12\r\n\tCANCELLED\x10\x04\"\xd4\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUT_OF_STOCK\x10\x01\x12\x0f\n\x0bUNKNOWN_SKU\x10\x02\x12\x14\n\x10PAYMENT_DECLINED\x10\x03\x12\x19\n\x15RESERVATION_TIMED_OUT\x10\x04\x12\x15\n\x11PAYMENT_TIMED_OUT\x10\x05\x12\x19\n\x15\x43\x41NCELLED_BY_CUSTOMER\x10\x06\x12\x17\n\x13RESERVATION_REFUSED\x10\x07\x12\x13\n\x0fPAYMENT_REFUSED\x10\x08\x42\t\n\x07_reason\"\xcb\x01\n\rTimelineEntry\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x1b.shop.order.v1.Order.Status\x12\x10\n\x08trace_id\x18\x06 \x01(\t\x12\x0f\n\x07span_id\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"\xbc\x03\n\x04Saga\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12&\n\x04step\x18\x02 \x01(\x0e\x32\x18.shop.order.v1.Saga.Step\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12-\n\tstep_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpark_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06reason\x18\x07 \x01(\x0e\x32\x1b.shop.order.v1.Order.ReasonH\x00\x88\x01\x01\"\x9f\x01\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESERVING_STOCK\x10\x01\x12\x14\n\x10\x43HARGING_PAYMENT\x10\x02\x12\x15\n\x11REFUNDING_PAYMENT\x10\x03\x12\x13\n\x0fRELEASING_STOCK\x10\x04\x12\r\n\tCONFIRMED\x10\x05\x12\x0c\n\x08REJECTED\x10\x06\x12\r\n\tCANCELLED\x10\x07\x42\t\n\x07_reasonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shop/order/v1/order.proto\x12\rshop.order.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19shop/money/v1/money.proto\"j\n\tOrderLine\x12?\n\x03sku\x18\x01 \x01(\tB2\xbaH/r-\x18@2\x18^[a-z0-9]+(-[a-z0-9]+)*$\x92\x02\x0e\x65spresso-beans\x12\x1c\n\x08quantity\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01\"\x96\x05\n\x05Order\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\'\n\x05lines\x18\x03 \x03(\x0b\x32\x18.shop.order.v1.OrderLine\x12+\n\x06status\x18\x04 \x01(\x0e\x32\x1b.shop.order.v1.Order.Status\x12\x30\n\x06reason\x18\x05 \x01(\x0e\x32\x1b.shop.order.v1.Order.ReasonH\x00\x88\x01\x01\x12#\n\x05total\x18\x06 \x01(\x0b\x32\x14.shop.money.v1.Money\x12\x10\n\x08trace_id\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\r\n\tCONFIRMED\x10\x02\x12\x0c\n\x08REJECTED\x10\x03\x12\r\n\tCANCELLED\x10\x04\"\xd4\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUT_OF_STOCK\x10\x01\x12\x0f\n\x0bUNKNOWN_SKU\x10\x02\x12\x14\n\x10PAYMENT_DECLINED\x10\x03\x12\x19\n\x15RESERVATION_TIMED_OUT\x10\x04\x12\x15\n\x11PAYMENT_TIMED_OUT\x10\x05\x12\x19\n\x15\x43\x41NCELLED_BY_CUSTOMER\x10\x06\x12\x17\n\x13RESERVATION_REFUSED\x10\x07\x12\x13\n\x0fPAYMENT_REFUSED\x10\x08\x42\t\n\x07_reason\"\xcb\x01\n\rTimelineEntry\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\r\n\x05\x65vent\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x06status\x18\x05 \x01(\x0e\x32\x1b.shop.order.v1.Order.Status\x12\x10\n\x08trace_id\x18\x06 \x01(\t\x12\x0f\n\x07span_id\x18\x07 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\"\xbc\x03\n\x04Saga\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12&\n\x04step\x18\x02 \x01(\x0e\x32\x18.shop.order.v1.Saga.Step\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12-\n\tstep_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tpark_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06reason\x18\x07 \x01(\x0e\x32\x1b.shop.order.v1.Order.ReasonH\x00\x88\x01\x01\"\x9f\x01\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESERVING_STOCK\x10\x01\x12\x14\n\x10\x43HARGING_PAYMENT\x10\x02\x12\x15\n\x11REFUNDING_PAYMENT\x10\x03\x12\x13\n\x0fRELEASING_STOCK\x10\x04\x12\r\n\tCONFIRMED\x10\x05\x12\x0c\n\x08REJECTED\x10\x06\x12\r\n\tCANCELLED\x10\x07\x42\t\n\x07_reasonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,18 +38,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERLINE'].fields_by_name['sku']._serialized_options = b'\272H/r-\030@2\030^[a-z0-9]+(-[a-z0-9]+)*$\222\002\016espresso-beans'
   _globals['_ORDERLINE'].fields_by_name['quantity']._loaded_options = None
   _globals['_ORDERLINE'].fields_by_name['quantity']._serialized_options = b'\272H\007\032\005\030\220N(\001'
+  _globals['_ORDER'].fields_by_name['order_id']._loaded_options = None
+  _globals['_ORDER'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ORDERLINE']._serialized_start=133
   _globals['_ORDERLINE']._serialized_end=239
   _globals['_ORDER']._serialized_start=242
-  _globals['_ORDER']._serialized_end=894
-  _globals['_ORDER_STATUS']._serialized_start=579
-  _globals['_ORDER_STATUS']._serialized_end=668
-  _globals['_ORDER_REASON']._serialized_start=671
-  _globals['_ORDER_REASON']._serialized_end=883
-  _globals['_TIMELINEENTRY']._serialized_start=897
-  _globals['_TIMELINEENTRY']._serialized_end=1100
-  _globals['_SAGA']._serialized_start=1103
-  _globals['_SAGA']._serialized_end=1547
-  _globals['_SAGA_STEP']._serialized_start=1377
-  _globals['_SAGA_STEP']._serialized_end=1536
+  _globals['_ORDER']._serialized_end=904
+  _globals['_ORDER_STATUS']._serialized_start=589
+  _globals['_ORDER_STATUS']._serialized_end=678
+  _globals['_ORDER_REASON']._serialized_start=681
+  _globals['_ORDER_REASON']._serialized_end=893
+  _globals['_TIMELINEENTRY']._serialized_start=907
+  _globals['_TIMELINEENTRY']._serialized_end=1110
+  _globals['_SAGA']._serialized_start=1113
+  _globals['_SAGA']._serialized_end=1557
+  _globals['_SAGA_STEP']._serialized_start=1387
+  _globals['_SAGA_STEP']._serialized_end=1546
 # @@protoc_insertion_point(module_scope)
