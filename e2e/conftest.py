@@ -132,8 +132,7 @@ class Shop:
 
     async def taken_at_the_network(self, payment_id: str) -> int:
         """What the card network has taken for a payment and not given back, in minor units."""
-        async with httpx.AsyncClient() as network:
-            response = await network.get(f"{self.system.card_network_url}/charges/{payment_id}", timeout=30)
+        response = await self.client.get(f"{self.system.card_network_url}/charges/{payment_id}", timeout=30)
         if response.status_code == 404:
             return 0
         charge = response.json()
@@ -167,16 +166,15 @@ class Shop:
 
     async def spans(self, trace_id: str) -> list[Span]:
         """What the trace store has of a trace now."""
-        async with httpx.AsyncClient(base_url=self.system.traces_url, timeout=15) as store:
-            # Raw: otherwise Jaeger's memory keeps its remarks on a trace that is incomplete yet (jaeger#787).
-            response = await store.get(f"/api/v3/traces/{trace_id}", params={"raw_traces": "true"})
+        # Raw: otherwise Jaeger's memory keeps its remarks on a trace that is incomplete yet (jaeger#787).
+        url = f"{self.system.traces_url}/api/v3/traces/{trace_id}"
+        response = await self.client.get(url, params={"raw_traces": "true"})
         return _spans(response.json()) if response.status_code == 200 else []
 
     async def traces_of(self, order_id: str, operation: str, service: str = "gateway") -> set[str]:
         """The ids of the traces in which the service did such a thing about the order."""
         path, query = self.system.search(service, {"shop.order.id": order_id}, operation)
-        async with httpx.AsyncClient(base_url=self.system.traces_url) as store:
-            response = await store.get(path, params=query)
+        response = await self.client.get(f"{self.system.traces_url}{path}", params=query)
         if response.status_code == 404:
             return set()
         answer = response.json()
