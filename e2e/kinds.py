@@ -92,11 +92,11 @@ async def _cancelled_when_confirmed(shop: Shop) -> Played:
     placed = await shop.place()
     await shop.ended(placed["orderId"])
 
-    def shipped(spans: list[Span]) -> bool:
-        return any(span.service == "inventory" and span.name.startswith("process order.events") for span in spans)
+    async def shipped() -> set[str]:
+        return await shop.traces_of(placed["orderId"], "process order.events OrderConfirmed", "inventory")
 
     # A cancel that comes sooner finds goods to release, not to take back.
-    await shop.trace(placed["traceId"], until=shipped)
+    await eventually(shipped, "the goods are shipped")
     await shop.cancel(placed["orderId"])
     return await _with_requests(shop, placed["orderId"], placed["traceId"], CANCEL)
 

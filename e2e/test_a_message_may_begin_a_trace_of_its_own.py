@@ -58,6 +58,23 @@ async def test_who_else_hears_an_event_links_to_it(linking: Shop) -> None:
     assert (tree.trace_id, created.span_id) in shipping.roots[0].links
 
 
+async def test_what_others_do_about_it_stays_in_the_order_s_trace(linking: Shop) -> None:
+    """Payment and inventory hear of a cancel in traces of their own; what they give back is told in the order's."""
+    kind = BY_NAME["cancelled when confirmed"]
+    played = await kind.play(linking)
+    tree = Tree(played.trace_id, await linking.trace(played.trace_id, until=kind.is_told))
+    assert tree.orphans == []
+    assert tree.beginning("process ") == []
+    assert {"void charge", "create inventory.events StockReturned", "create payment.events PaymentRefunded"} <= {
+        span.name for span in tree.spans
+    }
+    for service in ("payment", "inventory"):
+        name = "process order.events OrderCancelled"
+        [trace_id] = await linking.traces_of(played.order_id, name, service)
+        hearing = Tree(trace_id, await linking.trace(trace_id, until=name))
+        is_only_about_a_message(hearing, tree, played.order_id)
+
+
 def is_only_about_a_message(heard_in: Tree, order: Tree, order_id: str) -> None:
     """A process span with its statements, which links to the event's creation in the order's trace."""
     [root] = heard_in.roots

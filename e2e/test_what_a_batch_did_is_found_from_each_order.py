@@ -6,7 +6,7 @@ from e2e.conftest import Shop, Span, eventually
 from e2e.kinds import BY_NAME
 from e2e.tree import Tree
 
-ORDERS = 30
+ORDERS = 12
 
 
 async def test_what_a_batch_did_is_found_from_each_order(shop: Shop) -> None:
