@@ -7,6 +7,7 @@ import pytest
 
 from e2e.conftest import BEANS, Json, Shop, embedded, eventually
 from infra.at_rest import NotAtRest, at_rest
+from infra.local.system import System as Embedded
 
 
 async def shelf(shop: Shop) -> Json | None:
@@ -29,7 +30,7 @@ async def moves(shop: Shop, what: str) -> None:
 
     async def named() -> bool:
         with pytest.raises(NotAtRest) as error:
-            await at_rest(shop.system, seconds_max=1)
+            await at_rest(shop.system, seconds_max=0)
         return what in str(error.value)
 
     await eventually(named, what)
@@ -83,3 +84,15 @@ async def test_a_cancelled_order_is_under_way_until_its_money_is_back(shop: Shop
     await shop.at_rest()
     payment = await shop.payment(order["orderId"])
     assert (payment["state"], await shop.taken_at_the_network(payment["paymentId"])) == ("REFUNDED", 0)
+
+
+@embedded
+async def test_a_shop_that_cannot_be_asked_is_not_at_rest(shop: Shop) -> None:
+    """Kafka is away: what is there to read is not known, and is once it is back."""
+    assert isinstance(shop.system, Embedded)
+    await shop.system.broker_down()
+    try:
+        await moves(shop, "Kafka does not answer")
+    finally:
+        await shop.system.broker_up()
+    await shop.at_rest()

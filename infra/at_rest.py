@@ -6,6 +6,7 @@ Only Kafka and the REST API are asked, as anybody could: the gauges of /metrics 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from infra.system import System
 
 POLL_SECONDS = 0.1
 REST_SECONDS_MAX = 60.0
+ANSWER_SECONDS_MAX = 5.0
 # Which consumer group hears which topics; it commits its offsets within a second or two of having applied the messages.
 HEARD = {
     "order.saga": ("inventory.events", "payment.events"),
@@ -39,20 +41,17 @@ async def at_rest(system: System, seconds_max: float = REST_SECONDS_MAX) -> None
     """Returns once every order has ended and what follows its end is done: shipping, refunds, their events.
 
     Raises:
-        NotAtRest: that takes longer than `seconds_max`.
+        NotAtRest: that takes longer than `seconds_max`, and the look that is under way then.
     """
-    moving: list[str] = []
-    try:
-        async with (
-            asyncio.timeout(seconds_max),
-            httpx.AsyncClient(base_url=system.gateway_url, timeout=10, trust_env=False) as gateway,
-        ):
-            look = _Look(gateway, system.kafka)
-            while moving := await look.what_moves():  # noqa: ASYNC110 - nobody is woken when all is done
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError as error:
-        what = "; ".join(moving) or "it does not answer"
-        raise NotAtRest(f"the shop is not at rest after {seconds_max:g} s: {what}") from error
+    ends_at = time.monotonic() + seconds_max
+    url = system.gateway_url
+    async with httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS_MAX, trust_env=False) as gateway:
+        look = _Look(gateway, system.kafka)
+        # No look is interrupted: a Kafka client that is cancelled while it connects leaves its connection open.
+        while moving := await look.what_moves():
+            if time.monotonic() > ends_at:
+                raise NotAtRest(f"the shop is not at rest after {seconds_max:g} s: {'; '.join(moving)}")
+            await asyncio.sleep(POLL_SECONDS)
 
 
 class _Look:
@@ -131,11 +130,14 @@ class _Look:
 async def _kafka_clients(bootstrap_servers: str) -> AsyncGenerator[tuple[AIOKafkaAdminClient, AIOKafkaConsumer]]:
     """New for each look: a client that has lost its broker is not sure to find it again in time."""
     async with AsyncExitStack() as stack:
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+        patience_ms = int(1000 * ANSWER_SECONDS_MAX)
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=patience_ms)
         stack.push_async_callback(admin.close)
         await admin.start()
         # It asks for one topic's leader after the other, and pauses for this long before it looks at the answer.
-        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, retry_backoff_ms=10)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers, request_timeout_ms=patience_ms, retry_backoff_ms=10
+        )
         stack.push_async_callback(consumer.stop)
         await consumer.start()
         yield admin, consumer
