@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import pytest
@@ -19,6 +19,9 @@ from infra.containers.system import System as Containers
 from infra.local.ports import Ports
 from infra.local.system import System as Embedded
 from infra.system import System
+
+if TYPE_CHECKING:
+    from e2e.stories import Stories
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -261,6 +264,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 async def shop(system: System) -> AsyncIterator[Shop]:
     async with visiting(system) as shop:
         yield shop
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stories(system: System) -> "Stories":
+    """Every kind of order, played once on each system."""
+    # It is made of what this file holds.
+    from e2e.stories import stories_of
+
+    async with visiting(system) as shop:
+        return await stories_of(shop)
 
 
 @asynccontextmanager

@@ -3,17 +3,13 @@
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import pytest_asyncio
-
-from e2e.conftest import OVERRIDES, Shop, Span, visiting
-from e2e.kinds import KINDS, POST, Kind, Played, play_all
-from e2e.tree import CLIENT, ERROR, INTERNAL, SERVER, Tree
-from infra.system import System
+from e2e.conftest import OVERRIDES, Shop, Span
+from e2e.kinds import POST
+from e2e.stories import Stories
+from e2e.tree import CLIENT, ERROR, INTERNAL, SERVER
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPTH_MAX, CONFIRMED_DEPTH_MAX = 11, 9
@@ -25,49 +21,6 @@ WITHOUT_A_FAILURE = (*SUCCEEDED_AT_ONCE, "out of stock", "declined card", "cance
 COMMANDS = ("reserve_stock", "charge_payment", "refund_payment", "release_stock")
 # What is tried again when it fails; only these may be errors.
 TRIES = (*(f"saga {command}" for command in COMMANDS), "charge card", "void charge", "send ", "GET ", "POST /charges")
-
-
-@dataclass(frozen=True)
-class Told:
-    """A played order and its traces: its own, and those of the requests that came later."""
-
-    kind: Kind
-    played: Played
-    tree: Tree
-    requests: tuple[Tree, ...]
-
-    @property
-    def trees(self) -> tuple[Tree, ...]:
-        return (self.tree, *self.requests)
-
-    @property
-    def ours(self) -> list[Span]:
-        """The spans of the shop: the card network is an outside party and knows no orders."""
-        return [span for tree in self.trees for span in tree.spans if span.service != "card-network"]
-
-
-class Stories(dict[str, Told]):
-    """What was told, by the name of its kind."""
-
-    def spans(self) -> Iterator[tuple[str, Tree, Span]]:
-        for name, told in self.items():
-            for tree in told.trees:
-                for span in tree.spans:
-                    yield name, tree, span
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stories(system: System) -> Stories:
-    """Every kind of order, played once on each system."""
-    async with visiting(system) as shop:
-        played = await play_all(shop)
-        return Stories({kind.name: await told(shop, kind, played[kind.name]) for kind in KINDS})
-
-
-async def told(shop: Shop, kind: Kind, played: Played) -> Told:
-    tree = Tree(played.trace_id, await shop.trace(played.trace_id, until=kind.is_told))
-    requests = [Tree(id, await shop.trace(id, until=lambda spans: True)) for id in played.further_trace_ids]
-    return Told(kind, played, tree, tuple(requests))
 
 
 async def test_it_is_one_tree(stories: Stories) -> None:
