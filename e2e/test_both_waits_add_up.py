@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from e2e.conftest import Shop, Span, eventually, visiting
 from e2e.kinds import BY_NAME, kafka_away
 from e2e.tree import ERROR, Tree
-from infra.at_rest import at_rest
 from infra.bench.load import Load
 from infra.local.ports import Ports
 from infra.local.system import System
