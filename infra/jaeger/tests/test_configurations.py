@@ -8,7 +8,7 @@ from infra.jaeger.tests.container import METRICS, Jaeger, until
 from infra.local.tests.sample_spans import OTHER_TRACE_ID, TRACE_ID, export, sample_exports, span
 
 pytestmark = pytest.mark.docker
-ONE_ORDER = ["POST /v1/orders", "PlaceOrder", "PlaceOrder", "create order.events", "place_order"]
+ONE_ORDER = ["INSERT orders", "POST /v1/orders", "PlaceOrder", "PlaceOrder", "create order.events OrderPlaced"]
 
 
 # The shipped wait is for sagas; a third of these spans failed, so tail sampling keeps them.
@@ -66,12 +66,12 @@ def test_spans_are_counted_without_an_id_among_the_labels(tmp_path: Path) -> Non
 
         def counted_twice() -> list[str]:
             lines = jaeger.page(METRICS, "/metrics").splitlines()
-            series = [line for line in lines if "calls_total{" in line and 'span_name="place_order"' in line]
+            series = [line for line in lines if "calls_total{" in line and 'span_name="INSERT orders"' in line]
             return series if sum(int(line.split()[-1]) for line in series) == 2 else []
 
         (line,) = until(counted_twice, "the spans were not counted")
         assert 'service_name="order"' in line
-        assert 'span_kind="SPAN_KIND_INTERNAL"' in line
+        assert 'span_kind="SPAN_KIND_CLIENT"' in line
         assert 'status_code="STATUS_CODE_UNSET"' in line
         metrics = jaeger.page(METRICS, "/metrics")
         assert "order-1" not in metrics
