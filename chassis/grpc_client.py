@@ -26,8 +26,7 @@ def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.
         address: a gRPC target, such as `127.0.0.1:50051` or `dns:///order:50051`.
         retries: retry calls that found nobody (UNAVAILABLE), at most twice. Off where the caller retries by itself:
             two layers of retries multiply.
-        traced: open a CLIENT span for each call, and end it with the time that is left for it. Off where the caller
-            opens its own, sends `metadata` along, and sets the time limit.
+        traced: each call has a CLIENT span, and the caller's deadline. Off where the caller sees to both by itself.
     """
     config: dict[str, Any] = {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -59,7 +58,7 @@ def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.
         # The proxy of `http_proxy` leads out of the house, and who is called here is inside.
         ("grpc.enable_http_proxy", 0),
     ]
-    interceptors = [UnaryClient(), StreamClient()] if traced else None
+    interceptors = [UnaryClient(), StreamClient()] if traced else []
     return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
 
 
