@@ -24,8 +24,7 @@ def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.
 
     Args:
         address: a gRPC target, such as `127.0.0.1:50051` or `dns:///order:50051`.
-        retries: retry calls that found nobody (UNAVAILABLE), at most twice. Off where the caller retries by itself:
-            two layers of retries multiply.
+        retries: calls that found nobody (UNAVAILABLE) are made again, at most twice; two layers of retries multiply.
         traced: each call has a CLIENT span, and the caller's deadline. Off where the caller sees to both by itself.
     """
     config: dict[str, Any] = {
