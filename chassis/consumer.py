@@ -320,11 +320,7 @@ class Consumer:
         if self._trace_async == "link":
             # Only the message's own work begins a trace; what follows from it stays in the order's.
             onward = telemetry.Onward(envelope.trace, Link(span.get_span_context()))
-        with (
-            telemetry.about_order(envelope.subject),
-            telemetry.inside(span, onward),
-            telemetry.decided_by(delivery.handler),
-        ):
+        with telemetry.about_order(envelope.subject), telemetry.inside(span, delivery.handler, onward):
             await delivery.handler(transaction, delivery.event, envelope)
 
     def _poll(self, deliveries: Sequence[Delivery]) -> Span:

@@ -83,16 +83,6 @@ def concerns(order_id: str) -> None:
     _order_id.set(order_id)
 
 
-@contextmanager
-def decided_by(function: Callable[..., Any]) -> Generator[None]:
-    """Everything opened inside leads to this function, unless it leads somewhere itself."""
-    token = _source.set(code(function))
-    try:
-        yield
-    finally:
-        _source.reset(token)
-
-
 def leads_to(function: Callable[..., Any]) -> None:
     """What is opened from here on in this task leads to this function, and so does the current span.
 
@@ -146,16 +136,22 @@ def span(
 
 
 @contextmanager
-def inside(current: Span, onward: Onward | None = None) -> Generator[None]:
+def inside(
+    current: Span, decided_by: Callable[..., Any] | None = None, onward: Onward | None = None
+) -> Generator[None]:
     """Make a span current, without ending it or judging it by what leaves the block.
 
     Args:
+        decided_by: the function that everything opened inside leads to, unless it leads somewhere itself.
         onward: where that which follows from the block hangs instead, such as the events that it promises.
     """
     token, following = attach(set_span_in_context(current)), _onward.set(onward)
+    source = _source.set(code(decided_by)) if decided_by else None
     try:
         yield
     finally:
+        if source:
+            _source.reset(source)
         _onward.reset(following)
         detach(token)
 

@@ -32,7 +32,7 @@ def test_a_call_is_named_with_its_own_line() -> None:
 
 def test_what_is_opened_for_a_handler_leads_to_it(spans: Spans) -> None:
     """Unless it leads somewhere itself: the decision is more than the way to it."""
-    with telemetry.decided_by(telemetry.fail):
+    with telemetry.span("the decision") as decision, telemetry.inside(decision, telemetry.fail):
         with telemetry.span("its own", attributes=code(telemetry.link)):
             pass
         with telemetry.span("the handler's"):

@@ -54,13 +54,11 @@ def asked(transaction: Transaction, order: Fulfilment, name: str, story_seconds:
 
 @contextmanager
 def _turn(transaction: Transaction, order: Fulfilment, name: str, links: Sequence[Link]) -> Generator[None]:
-    with telemetry.about_order(order.order_id), telemetry.decided_by(saga.react):
-        span = telemetry.start_span(
-            name, attributes=code(saga.react), parent=telemetry.restore(order.turn), links=links
-        )
-        transaction.keep_open(span)
-        with telemetry.inside(span):
-            yield
+    attributes = {telemetry.ORDER_ID: order.order_id, **code(saga.react)}
+    span = telemetry.start_span(name, attributes=attributes, parent=telemetry.restore(order.turn), links=links)
+    transaction.keep_open(span)
+    with telemetry.inside(span, saga.react):
+        yield
 
 
 class Fact(NamedTuple):
