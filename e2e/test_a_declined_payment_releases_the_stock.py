@@ -10,7 +10,7 @@ async def test_a_declined_payment_releases_the_stock(shop: Shop) -> None:
     order = await shop.ended(placed["orderId"])
     assert (order["status"], order["reason"]) == ("REJECTED", "PAYMENT_DECLINED")
     assert await shop.events(order["orderId"]) == [
-        "OrderPlaced", "StockReserved", "PaymentDeclined", "StockReleased", "OrderRejected",
+        "OrderPlaced", "StockReserved", "PaymentDeclined", "TurnedBack", "StockReleased", "OrderRejected",
     ]  # fmt: skip
     assert await shop.stock("moka-pot") == before
     payment = await shop.payment(order["orderId"])
