@@ -23,7 +23,7 @@ def code(function: Callable[..., Any]) -> Source:
 
 
 def call_site(depth: int) -> Source:
-    """The attributes of a call on the stack: 1 is the call of whoever asks, 2 the call above it."""
+    """The attributes of a call on the stack: 1 is the call of the function that asks, 2 the call above it."""
     # `inspect.stack` would read every file on the way.
     frame = sys._getframe(depth + 1)  # pyright: ignore[reportPrivateUsage]
     return _place(frame.f_code, frame.f_globals["__name__"], frame.f_lineno)

@@ -14,7 +14,7 @@ ERROR = 2
 SILENT = "silent card"
 POST, CANCEL = "POST /v1/orders", "POST /v1/orders/{order_id}:cancel"
 
-# Of whoever speaks last: service and name of the span.
+# Of the process that speaks last: service and name of the span.
 Last = tuple[tuple[str, str], ...]
 SHIPPED: Last = (("inventory", "process order.events OrderConfirmed"),)
 REJECTED: Last = (("order", "send order.events OrderRejected"),)

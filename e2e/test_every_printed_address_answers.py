@@ -1,4 +1,4 @@
-"""Whoever follows an address that the shop prints finds something there."""
+"""A person who follows an address that the shop prints finds something there."""
 
 import re
 from pathlib import Path

@@ -61,7 +61,7 @@ async def test_a_late_cancel_of_a_confirmed_order_is_a_story_of_its_own(hurried:
 
 
 async def test_a_late_cancel_of_a_pending_order_is_told_in_its_own_trace_to_the_end(hurried: Shop) -> None:
-    """The saga undoes what it began in the trace of whoever wanted it."""
+    """The saga undoes what it began in the trace of the request that wanted it."""
     began_at = time.monotonic()
     await hurried.system.pause("payment")
     try:

@@ -66,7 +66,7 @@ class Tree:
         return [self.by_id[span_id] for trace_id, span_id in span.links if trace_id == self.trace_id]
 
     def __str__(self) -> str:
-        """The tree in lines, for whoever reads a failure."""
+        """The tree in lines, for the reader of a failure."""
         return "\n".join(line for root in [*self.roots, *self.orphans] for line in self._lines(root, 0))
 
     def _lines(self, span: Span, level: int) -> list[str]:

@@ -2,7 +2,7 @@
 // No dollar sign may stand in it, not even in a comment: Jaeger reads one as the name of a group, and drops both.
 
 // No option of Jaeger says where the names end and the bars begin: a quarter of the page, which cuts names off, or where the
-// reader dragged the divider to, which the browser remembers. So it is told once, and whoever drags it keeps their own.
+// reader dragged the divider to, which the browser remembers. So it is told once, and a reader who drags it keeps their own.
 if (localStorage.getItem("spanNameColumnWidth") === null) localStorage.setItem("spanNameColumnWidth", "0.5");
 
 function UIConfig() {

@@ -248,7 +248,7 @@ async def test_the_policy_allows_exactly_the_style_of_the_page(client: httpx.Asy
 
 @pytest.mark.parametrize("path", ["/?all=1", f"/trace/{HOSTILE_TRACE_ID}?show=links,attributes,events"])
 async def test_what_a_span_says_is_no_markup(client: httpx.AsyncClient, path: str) -> None:
-    """Whoever may send spans writes text, nothing else."""
+    """A sender of spans writes text, nothing else."""
     answer = await client.get(path, headers=BROWSER)
     assert html.escape(HOSTILE) in answer.text
     assert HOSTILE not in answer.text
