@@ -19,7 +19,11 @@ from starlette.types import ASGIApp
 
 from chassis import grpc_client
 from conftest import free_port
-from gateway.app import create_app
+from gateway import openapi
+from gateway.app import PROTO_IMAGE, create_app
+from gateway.comments import comments
+from gateway.examples import examples
+from gateway.rules import rules
 from gateway.server import serve
 from gateway.settings import GatewaySettings
 from gateway.tests import upstream as upstreams
@@ -139,3 +143,9 @@ def order() -> Callable[..., dict[str, Any]]:
         return {**good, **changes}
 
     return body
+
+
+@pytest.fixture(scope="session")
+def document() -> dict[str, Any]:
+    """The gateway's own description of what it serves."""
+    return openapi.document(rules(SERVICES.values()), comments(PROTO_IMAGE), examples(PROTO_IMAGE))

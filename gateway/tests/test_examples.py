@@ -12,7 +12,6 @@ from shop.rest.v1 import rest_pb2
 
 from gateway import openapi
 from gateway.app import PROTO_IMAGE
-from gateway.comments import comments
 from gateway.examples import examples, illustrate
 from gateway.paths import AnnotationError
 from gateway.rules import Rule, rules
@@ -23,11 +22,6 @@ from gateway.tests.upstream import UNKNOWN_ORDER, Upstream
 Document = dict[str, Any]
 Body = Callable[..., dict[str, Any]]
 RULES = rules(SERVICES.values())
-
-
-@pytest.fixture(scope="session")
-def document() -> Document:
-    return openapi.document(RULES, comments(PROTO_IMAGE), examples(PROTO_IMAGE))
 
 
 def validate(document: Document, schema: Document, value: Any) -> None:

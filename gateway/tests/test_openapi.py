@@ -14,10 +14,6 @@ from google.protobuf.message_factory import GetMessageClass
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from shop.order.v1 import order_pb2
 
-from gateway import openapi
-from gateway.app import PROTO_IMAGE
-from gateway.comments import comments
-from gateway.examples import examples
 from gateway.rules import Rule, json_path, rules
 from gateway.schemas import is_required
 from gateway.tests.conftest import SERVICES
@@ -26,11 +22,6 @@ from gateway.tests.upstream import UNKNOWN_ORDER, Upstream
 Document = dict[str, Any]
 Body = Callable[..., dict[str, Any]]
 RULES = rules(SERVICES.values())
-
-
-@pytest.fixture(scope="session")
-def document() -> Document:
-    return openapi.document(RULES, comments(PROTO_IMAGE), examples(PROTO_IMAGE))
 
 
 def operation(document: Document, method: str, path: str) -> Document:

@@ -150,8 +150,9 @@ def _tell(
         moved["reason"] = str(after.reason)
     span.set_attributes({f"shop.saga.{name}": value for name, value in moved.items()})
     if said:
-        span.set_attribute("shop.saga.facts", [f"{fact.name}: {fact.detail}" for fact in said])
-        moved["facts"] = "; ".join(f"{fact.name}: {fact.detail}" for fact in said)
+        facts = [f"{fact.name}: {fact.detail}" for fact in said]
+        span.set_attribute("shop.saga.facts", facts)
+        moved["facts"] = "; ".join(facts)
     for fact in said:
         order.entries.append(Entry.here(story.FACT + fact.name, "order", None, order.status, fact.detail))
     ends = after.step in saga.TERMINAL and after.step is not before.step
