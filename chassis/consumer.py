@@ -303,9 +303,9 @@ class Consumer:
                     span.set_attribute("shop.inbox.outcome", outcome)
                     if outcome == "applied":
                         await self._handle(transaction, delivery, span)
-        for span in spans:
+        for delivery, span in zip(deliveries, spans, strict=True):
             if poll:
-                message_spans.shared(span, transaction.shared, len(deliveries))
+                message_spans.shared(span, transaction.shared_by(delivery.envelope.subject), len(deliveries))
             span.end()
         if poll:
             poll.end()

@@ -80,6 +80,13 @@ class Promised(NamedTuple):
     row: Any
 
 
+class Shared(NamedTuple):
+    """A statement that served several orders; without their ids it served all of the transaction's."""
+
+    context: SpanContext
+    order_ids: frozenset[str]
+
+
 class Transaction:
     """An open transaction. Handlers use it and never commit it."""
 
@@ -89,9 +96,11 @@ class Transaction:
         self._open: list[Span] = []
         self.committed: list[Callable[[], None]] = []
         self.notifications: set[tuple[str, str]] = set()
-        # The span of the batch, if the transaction serves one, and the statements that ran under it, by summary.
+        # The span of the batch, if the transaction serves one; the statements that ran under it, by summary; and the
+        # orders that the one which runs now serves, if not all.
         self.batch: Span | None = None
-        self.shared: dict[str, SpanContext] = {}
+        self._shared: dict[str, Shared] = {}
+        self._serves: frozenset[str] = frozenset()
 
     async def all(self, sql: Sql, **parameters: Any) -> Sequence[Row]:
         """The rows that the statement returns."""
@@ -120,7 +129,7 @@ class Transaction:
         is_shared = self.batch is not None and get_current_span() is self.batch
         with telemetry.span(sql.summary, SpanKind.CLIENT, {**sql.attributes, **source}) as span:
             if is_shared:
-                self.shared[sql.summary] = span.get_span_context()
+                self._shared[sql.summary] = Shared(span.get_span_context(), self._serves)
             try:
                 yield
             except asyncpg.PostgresError as error:
@@ -128,6 +137,14 @@ class Transaction:
                 error.detail = None  # pyright: ignore[reportAttributeAccessIssue] - set when the answer is read
                 error.add_note(sql.query)
                 raise
+
+    def shared_by(self, order_id: str) -> Mapping[str, SpanContext]:
+        """The statements in the batch's own trace that served this order too, by summary."""
+        return {
+            summary: statement.context
+            for summary, statement in self._shared.items()
+            if not statement.order_ids or order_id in statement.order_ids
+        }
 
     def collect(self, flush: Collected, row: Any) -> None:
         """Keep a row for `flush`, which gets all it was given in this transaction once, just before the commit.
@@ -155,7 +172,9 @@ class Transaction:
             for flush, promised in collected.items():
                 rows = [one.row for one in promised]
                 if len({one.span for one in promised}) > 1:
+                    self._serves = frozenset(one.order_id for one in promised)
                     await flush(self, rows)
+                    self._serves = frozenset()
                     continue
                 with telemetry.inside(promised[0].span), telemetry.about_order(promised[0].order_id):
                     await flush(self, rows)

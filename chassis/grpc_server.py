@@ -11,41 +11,22 @@ from typing import Any
 import grpc
 import grpc.aio
 import protovalidate
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
-from grpc_status import rpc_status
 from opentelemetry.context import attach
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
-from chassis import database, errors, logs, telemetry
+from chassis import database, errors, grpc_codes, logs, telemetry
 from chassis.grpc_client import deadline
 from chassis.telemetry import ORDER_ID, TraceContext
+from chassis.version import VERSION
 
 log = logs.get(__name__)
 
-_CODES: dict[type[errors.Refusal], grpc.StatusCode] = {
-    errors.NotFound: grpc.StatusCode.NOT_FOUND,
-    errors.Invalid: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.Invalids: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.WrongState: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.KeyReused: grpc.StatusCode.ALREADY_EXISTS,
-    errors.Refusal: grpc.StatusCode.FAILED_PRECONDITION,
-}
-# A status travels in metadata, of which a client takes 8 KiB for sure.
-_VIOLATIONS_MAX = 20
-# A server at fault, as against a caller who asked for something impossible (semantic conventions for gRPC servers).
-_SERVER_FAULTS = {
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DATA_LOSS,
-}
+# Trailing metadata: of a call that began a trace, and of health.
+TRACE_RESPONSE, SHOP_VERSION, SHOP_INSTANCE = "traceresponse", "shop-version", "shop-instance"
 _RPC_DURATION = telemetry.meter.create_histogram(
     "rpc.server.call.duration", unit="s", description="How long RPCs take, by method and status."
 )
@@ -137,6 +118,11 @@ class Call:
             telemetry.restore(TraceContext(sent.get("traceparent", ""), sent.get("tracestate", ""))),
         )
         attach(set_span_in_context(self._span))
+        # Who brings no trace context is told which one its call has begun (W3C Trace Context, level 2).
+        self._told: tuple[tuple[str, str], ...] = ()
+        if "traceparent" not in sent and (began := telemetry.store(self._span).traceparent):
+            self._told = ((TRACE_RESPONSE, began),)
+            context.set_trailing_metadata(self._told)
 
     def limit(self, seconds_max: float) -> asyncio.Timeout:
         """Set the deadline that the calls made for this one inherit; a call that brings none ends with the block's."""
@@ -154,11 +140,7 @@ class Call:
             await self._context.abort(self._code, "the deadline had passed before the work began")
         violations = validator.collect_violations(self._request)
         if violations:
-            told = [
-                errors.Violation(_path(found), found.proto.message, found.proto.rule_id)
-                for found in violations[:_VIOLATIONS_MAX]
-            ]
-            raise errors.Invalids(told, more=len(violations) - len(told))
+            raise grpc_codes.invalids(violations)
 
     def answered(self, response: Message) -> None:
         """Note what only the answer knows."""
@@ -168,9 +150,10 @@ class Call:
     async def failed(self, error: BaseException) -> None:
         """Turn what was raised into a status: a refusal with its details, a fault without its innards."""
         if isinstance(error, errors.Refusal):
-            self._code = _code(error)
+            self._code = grpc_codes.code(error)
             self._span.set_attribute("shop.refusal", error.reason)
-            await self._context.abort_with_status(rpc_status.to_status(_rich_status(self._code, error)))
+            status = grpc_codes.of_refusal(error)
+            await self._context.abort(status.code, status.details, (*status.trailing_metadata, *self._told))
         if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             self._code = grpc.StatusCode.CANCELLED
         elif isinstance(error, TimeoutError) and self._limit.expired():
@@ -188,7 +171,7 @@ class Call:
         """End the span and record the duration."""
         telemetry.leads_to(self._servicer)
         self._span.set_attribute("rpc.status_code", self._code.name)
-        if self._code in _SERVER_FAULTS:
+        if self._code in grpc_codes.SERVER_FAULTS:
             self._span.set_attribute("error.type", self._code.name)
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()
@@ -197,46 +180,12 @@ class Call:
         )
 
 
-def _code(refusal: errors.Refusal) -> grpc.StatusCode:
-    return next(_CODES[kind] for kind in type(refusal).__mro__ if kind in _CODES)
+class Health(HealthServicer):
+    """Says too who answers: the version, and the id by which the spans of this process name it."""
 
-
-def _path(violation: protovalidate.Violation) -> str:
-    """The field of a violation as a path in proto names, such as `lines[0].quantity`."""
-    path = ""
-    for element in violation.proto.field.elements if violation.proto.field else ():
-        path += f".{element.field_name}" if path else element.field_name
-        if element.subscript is not None and element.subscript.field == "index":
-            path += f"[{element.subscript.value}]"
-    return path
-
-
-def _rich_status(code: grpc.StatusCode, refusal: errors.Refusal) -> status_pb2.Status:
-    violations = refusal.violations if isinstance(refusal, errors.Invalids) else []
-    if refusal.field:
-        violations = [errors.Violation(refusal.field, refusal.message, refusal.reason.lower())]
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain="shop")]
-    if violations:
-        details.append(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(
-                        field=violation.field, description=violation.description, reason=violation.rule
-                    )
-                    for violation in violations
-                ]
-            )
-        )
-    status = status_pb2.Status(code=code.value[0], message=refusal.message)
-    for detail in details:
-        status.details.append(_packed(detail))
-    return status
-
-
-def _packed(detail: Message) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(detail)
-    return packed
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:
+        context.set_trailing_metadata(((SHOP_VERSION, VERSION), (SHOP_INSTANCE, telemetry.instance_id())))
+        return await super().Check(request, context)
 
 
 class Server:
@@ -252,7 +201,7 @@ class Server:
         grace_seconds: float = 10.0,
     ) -> None:
         self._where, self._grace_seconds = (host, port), grace_seconds
-        self._health = HealthServicer()
+        self._health = Health()
         self._serving = False
         self.grpc = grpc.aio.server(
             interceptors=[Interceptor(deadline_seconds)],

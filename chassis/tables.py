@@ -17,6 +17,8 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.reader import SECRET
+
 NAMING = {
     "pk": "pk_%(table_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s",
@@ -83,7 +85,8 @@ def command_outbox(metadata: MetaData) -> Table:
         Column("direction", Text, nullable=False),
         Column("attempt", Integer, nullable=False, server_default="1", comment="how often the saga sent it"),
         Column("method", Text, nullable=False, comment="/package.Service/Method"),
-        Column("payload", LargeBinary, nullable=False),
+        # Whatever one service tells another alone, such as a card token.
+        Column("payload", LargeBinary, nullable=False, info=SECRET),
         Column("traceparent", Text, nullable=False),
         Column("tracestate", Text, nullable=False),
         Column("attempts", Integer, nullable=False, server_default="0", comment="how often it was called"),

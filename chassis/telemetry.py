@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -201,3 +201,10 @@ def trace_id(of: Span | None = None) -> str:
 def span_id(of: Span | None = None) -> str:
     """The current span's id: 16 hexadecimal digits."""
     return f"{(of or trace.get_current_span()).get_span_context().span_id:016x}"
+
+
+def instance_id() -> str:
+    """The id by which this process' spans name it; empty where it makes none."""
+    provider = trace.get_tracer_provider()
+    resource = provider.resource.attributes if isinstance(provider, TracerProvider) else {}
+    return str(resource.get("service.instance.id", ""))

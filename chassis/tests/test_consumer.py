@@ -23,6 +23,7 @@ from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, context, eventually, is_child, linked
 from chassis.tests.surroundings import (
+    INSERT_EFFECT,
     Broker,
     Held,
     OwnDatabase,
@@ -726,6 +727,33 @@ async def test_a_batch_has_a_small_trace_of_its_own(
         assert linked(process) == {context(create).span_id, context(note).span_id}
         assert attributes(process)["shop.batch.messages"] == 2
         assert attributes(process)["shop.batch.statements"] == ("INSERT inbox",)
+
+
+async def test_a_message_names_only_what_it_shared(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """Two of three messages promise a row: the statement that writes both is theirs, the inbox rows are everybody's."""
+
+    async def write(transaction: Transaction, rows: list[dict[str, Any]]) -> None:
+        await transaction.many(INSERT_EFFECT, rows)
+
+    async def promise(transaction: Transaction, event: Message, envelope: Envelope) -> None:
+        if envelope.subject != "c":
+            transaction.collect(write, {"subject": envelope.subject, "sequence": 1, "message_id": envelope.id})
+
+    await send_together(producer, topic, *(event(subject) for subject in "abc"))
+    async with running(group.member(promise).run, stopping):
+        await all_done(database, 2)
+    named = {
+        attributes(process)["shop.order.id"]: attributes(process)["shop.batch.statements"]
+        for process in spans.named(f"process {topic} Int64Value")
+    }
+    both = ("INSERT inbox", "INSERT effects")
+    assert named == {"a": both, "b": both, "c": ("INSERT inbox",)}
+    [process] = [
+        each for each in spans.named(f"process {topic} Int64Value") if attributes(each)["shop.order.id"] == "a"
+    ]
+    assert linked(process) == {context(spans.one(name)).span_id for name in both}
 
 
 async def test_a_process_span_ends_after_the_commit(

@@ -1,7 +1,6 @@
 """Dead letters and the way back."""
 
 import asyncio
-import sys
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -11,14 +10,14 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from chassis import kafka, messages, telemetry
 from chassis.consumer import Consumer
 from chassis.database import Database, Transaction
-from chassis.dead_letters import DeadLetters, redrive
+from chassis.dead_letters import DeadLetters
 from chassis.kafka import Producer
 from chassis.messages import Envelope
+from chassis.redrive import DeadLetterTopic
 from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
 from chassis.testing import eventually
 from chassis.tests.surroundings import (
-    Broker,
     OwnDatabase,
     Topic,
     all_done,
@@ -55,23 +54,10 @@ async def test_a_redriven_message_is_what_it_was(
     await dead_letters.close()
     [dead] = await topic.dead.records()
     assert (header(dead, "dead_reason"), header(dead, "dead_group")) == ("because", "a.group")
-    assert await redrive(settings.kafka_bootstrap_servers, topic.name, idle_seconds=1.5) == 1
+    assert await redriven(settings, topic) == 1
     first, again = await topic.records()
     assert (again.key, again.value, again.headers) == (first.key, first.value, first.headers)
     assert messages.parse(again.headers, again.value).id == sent.id
-
-
-async def test_the_command_line_says_how_many_were_sent_back(topic: Topic, broker: Broker) -> None:
-    """An operator's command, on a topic without dead letters."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "chassis.dead_letters", "redrive", topic.name,
-        "--bootstrap-servers", broker.bootstrap_servers,
-        stdout=asyncio.subprocess.PIPE, env={"PYTHONPATH": ".:protos/generated"},
-    )  # fmt: skip
-    async with asyncio.timeout(30):
-        output, _ = await process.communicate()
-    assert process.returncode == 0
-    assert output.decode().strip() == f"0 dead letters sent back to {topic.name}"
 
 
 async def test_a_dead_letter_that_cannot_be_written_stops_with_the_process(stopping: asyncio.Event) -> None:
@@ -99,7 +85,7 @@ async def test_redrive_ends_although_its_messages_die_again(
         await send(producer, topic, event("a"))
         await eventually(topic.dead.records)
         async with asyncio.timeout(10):
-            assert await redrive(settings.kafka_bootstrap_servers, topic.name) == 1
+            assert await redriven(settings, topic) == 1
         await eventually(lambda: dead(topic, 2))
     assert len(await topic.records()) == 2
 
@@ -119,7 +105,7 @@ async def test_a_message_that_died_in_two_groups_is_redriven_once(
         for name in ("a", "b"):
             await send(producer, topic, event(name))
         await eventually(lambda: dead(topic, 4))
-        assert await redrive(settings.kafka_bootstrap_servers, topic.name) == 2
+        assert await redriven(settings, topic) == 2
         await eventually(lambda: dead(topic, 8))
     assert len(await topic.records()) == 4
 
@@ -147,13 +133,18 @@ async def test_groups_that_had_applied_a_message_pass_over_it(
         await eventually(topic.dead.records)
         await all_done(database, 1)
         failing = False
-        assert await redrive(settings.kafka_bootstrap_servers, topic.name) == 1
+        assert await redriven(settings, topic) == 1
         await all_done(database, 2)
         await send(producer, topic, event("b"))
         await all_done(database, 4)
     applied = await own_database.ask("SELECT consumer_group, count(*) FROM inbox GROUP BY 1 ORDER BY 1")
     assert [tuple(row) for row in applied] == [("strong.group", 2), ("weak.group", 2)]
     assert [subject for subject, _ in await effects(database)].count("a") == 2
+
+
+async def redriven(settings: ServiceSettings, topic: Topic) -> int:
+    async with DeadLetterTopic(settings.kafka_bootstrap_servers, topic.name) as dead:
+        return await dead.redrive()
 
 
 async def fail(_transaction: Transaction, _event: Message, _envelope: Envelope) -> None:

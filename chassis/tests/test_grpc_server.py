@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 from opentelemetry.trace import SpanKind, StatusCode
@@ -17,13 +17,14 @@ from shop.inventory.v1.inventory_pb2 import ReservationLine
 from shop.inventory.v1.inventory_service_pb2_grpc import InventoryServiceStub, add_InventoryServiceServicer_to_server
 from uuid_utils.compat import uuid7
 
-from chassis import errors, grpc_client
+from chassis import errors, grpc_client, telemetry
 from chassis.database import Database, Transaction
 from chassis.errors import Misconfigured
 from chassis.grpc_server import Server
-from chassis.testing import Spans, attributes, eventually, is_child
+from chassis.testing import Spans, attributes, eventually, is_child, traceparent
 from chassis.tests.participant import NAME, Participant, serving
 from chassis.tests.surroundings import INSERT_EFFECT, OwnDatabase
+from chassis.version import VERSION
 from conftest import free_port
 
 RELEASE = f"{NAME}/ReleaseStock"
@@ -274,3 +275,47 @@ async def test_a_taken_port_is_named() -> None:
         with pytest.raises(Misconfigured, match="GRPC_PORT"):
             await server.run(asyncio.Event(), NAME)
         await server.grpc.stop(None)
+
+
+async def test_who_brings_no_trace_is_told_which_one_began(spans: Spans) -> None:
+    """W3C Trace Context, level 2: in the trailing metadata, of a refusal too, beside its details."""
+    refusal = errors.WrongState("not now")
+    async with serving(Participant()) as address, grpc.aio.insecure_channel(address) as channel:
+        call = InventoryServiceStub(channel).GetStock(rpc.GetStockRequest(sku="beans"))
+        await call
+        told = dict(await call.trailing_metadata())
+        [served] = spans.named(f"{NAME}/GetStock")
+        assert told["traceresponse"] == traceparent(served)
+    error = await bare_refusal(Participant(refusal))
+    [served] = spans.named(RELEASE)
+    assert dict(error.trailing_metadata() or ())["traceresponse"] == traceparent(served)
+    info = error_details_pb2.ErrorInfo()
+    detail(error, info)
+    assert info.reason == "WRONG_STATE"
+
+
+async def bare_refusal(participant: Participant) -> grpc.aio.AioRpcError:
+    """Of a call that a client of nobody's makes, without a trace."""
+    async with serving(participant) as address, grpc.aio.insecure_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await InventoryServiceStub(channel).ReleaseStock(release())
+    return refused.value
+
+
+async def test_who_brings_a_trace_knows_it() -> None:
+    """The dispatcher and the gateway pay nothing for those who ask by hand."""
+    async with serving(Participant()) as address, grpc_client.connect(address) as channel:
+        call = InventoryServiceStub(channel).ReleaseStock(release())
+        await call
+        assert "traceresponse" not in dict(await call.trailing_metadata())
+
+
+async def test_health_says_which_version_of_which_process_answers() -> None:
+    """The instance is the id by which the spans of this process name it."""
+    async with serving(Participant()) as address, grpc.aio.insecure_channel(address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        call = stub.Check(health_pb2.HealthCheckRequest())
+        assert (await call).status == health_pb2.HealthCheckResponse.SERVING
+        told = dict(await call.trailing_metadata())
+    assert told["shop-version"] == VERSION
+    assert told["shop-instance"] == telemetry.instance_id()

@@ -20,7 +20,7 @@ from shop.order.v1.order_events_pb2 import OrderCancelled, OrderConfirmed
 
 from chassis import outbox, telemetry
 from chassis.database import Row, Sql, Transaction
-from chassis.errors import WrongState
+from chassis.errors import NotFound, WrongState
 from chassis.messages import Envelope
 from services.inventory import model, stock
 
@@ -104,6 +104,16 @@ _LOCK = Sql(
     """,
 )
 
+_READ = Sql(
+    "SELECT reservations",
+    """
+    SELECT reservations.*, line.sku, line.quantity, line.unit_price_minor
+    FROM reservations LEFT JOIN reservation_lines AS line ON line.order_id = reservations.order_id
+    WHERE reservations.order_id = :order_id
+    ORDER BY line.sku
+    """,
+)
+
 _OUTCOMES = telemetry.meter.create_counter(
     "shop.reservations", description="What commands and events did to reservations, by outcome."
 )
@@ -150,6 +160,18 @@ async def release_stock(transaction: Transaction, request: rpc.ReleaseStockReque
     if found[0].state != "RELEASED":
         raise WrongState(f"the reservation is {found[0].state}: only a cancelled order brings shipped goods back")
     return await _repeat(transaction, found)
+
+
+async def get_reservation(transaction: Transaction, request: rpc.GetReservationRequest) -> Reservation:
+    """What an order holds, held or gave back.
+
+    Raises:
+        NotFound: the order has no reservation, as far as we have heard.
+    """
+    found = await transaction.all(_READ, order_id=request.order_id)
+    if not found:
+        raise NotFound("the order has no reservation", field="order_id")
+    return model.reservation(found)
 
 
 async def ship_reservation(transaction: Transaction, event: OrderConfirmed, envelope: Envelope) -> None:

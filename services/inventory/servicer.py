@@ -25,6 +25,10 @@ class InventoryServicer(InventoryServiceServicer):
     async def Restock(self, request: rpc.RestockRequest, context: Any) -> StockItem:
         return await self._database.unit_of_work(stock.restock, request)
 
+    async def GetReservation(self, request: rpc.GetReservationRequest, context: Any) -> Reservation:
+        async with self._database.single() as once:
+            return await handlers.get_reservation(once, request)
+
     async def GetStock(self, request: rpc.GetStockRequest, context: Any) -> StockItem:
         async with self._database.single() as once:
             return await stock.get_stock(once, request)

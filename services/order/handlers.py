@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 
 from chassis import commands, dispatcher, outbox, telemetry
 from chassis.database import Sql, Transaction
-from chassis.errors import KeyReused, WrongState
+from chassis.errors import KeyReused, NotFound, WrongState
 from chassis.messages import Envelope
 from chassis.telemetry import TraceContext
 from services.order import fulfilment, model, orchestrator, saga, story, timeline
@@ -31,6 +31,10 @@ from services.order.settings import OrderSettings
 _DEADLINES = telemetry.meter.create_counter("shop.saga.deadlines", description="Deadlines that passed, by step.")
 _MISORDERED = telemetry.meter.create_counter(
     "shop.saga.misordered", description="Events that came after a gap in their versions, or after a later version."
+)
+
+_UNKNOWN = telemetry.meter.create_counter(
+    "shop.saga.unknown_orders", description="Events about orders that nobody placed, and for which nothing is taken."
 )
 
 # One statement for everything an order begins with; nothing is inserted, and nothing returned, when the key is known.
@@ -164,8 +168,20 @@ async def cancel_order(transaction: Transaction, order_id: str, settings: OrderS
 
 
 async def advance_saga(transaction: Transaction, event: FromOrder, envelope: Envelope, settings: OrderSettings) -> None:
-    """Let an event of a participant move the saga, and note it on the timeline, awaited or not."""
-    order = await fulfilment.load(transaction, event.order_id)
+    """Let an event of a participant move the saga, and note it on the timeline, awaited or not.
+
+    Raises:
+        NotFound: something was taken for an order that nobody placed; that becomes a dead letter, and an alarm. What
+            says that nothing is taken, such as the answer to an operator's own ReleaseStock, is counted and noted.
+    """
+    try:
+        order = await fulfilment.load(transaction, event.order_id)
+    except NotFound:
+        if isinstance(event, saga.TAKES):
+            raise
+        get_current_span().set_attribute("shop.saga.awaited", False)
+        transaction.after_commit(partial(_UNKNOWN.add, 1, {"event": type(event).__name__}))
+        return
     if isinstance(event, StockReserved):
         order.total = event.total
     _note_version(transaction, order, envelope)
@@ -212,7 +228,8 @@ async def pass_deadline(
     if order.deadline_at != claimed_until:
         raise Superseded
     transaction.after_commit(partial(_DEADLINES.add, 1, {"step": order.saga.step}))
-    exhausted = order.step_seconds >= settings.park_after_seconds
+    # Only a compensation is left to an operator; a forward step that has waited for longer still turns back.
+    exhausted = order.saga.step in saga.COMPENSATING and order.step_seconds >= settings.park_after_seconds
     await orchestrator.advance(transaction, order, DeadlinePassed(exhausted), settings)
 
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from chassis import tables
 from chassis.database import Row
+from chassis.reader import SECRET
 
 metadata = MetaData(naming_convention=tables.NAMING)
 
@@ -40,7 +41,14 @@ orders = Table(
     Column("order_id", Text, primary_key=True, comment="a UUIDv7, so that newer orders sort higher"),
     Column("customer_id", Text, nullable=False),
     Column("request_id", Text, nullable=False),
-    Column("request_fingerprint", LargeBinary, nullable=False, comment="SHA-256 of the request without its id"),
+    # Secret too: the card token is part of the request, and whoever knows the rest could try tokens.
+    Column(
+        "request_fingerprint",
+        LargeBinary,
+        nullable=False,
+        comment="SHA-256 of the request without its id",
+        info=SECRET,
+    ),
     Column("lines", LargeBinary, nullable=False, comment="a shop.order.v1.Order message that holds nothing but lines"),
     Column("status", Text, nullable=False, server_default="PENDING"),
     Column("reason", Text),
@@ -64,7 +72,7 @@ sagas = Table(
     Column("attempt", Integer, nullable=False, server_default="1"),
     Column("reason", Text, comment="why it turned back; the first reason is kept"),
     Column("outcome", Text, comment="what a saga that turned back ends as: REJECTED or CANCELLED"),
-    Column("card_token", Text, comment="erased when the saga ends"),
+    Column("card_token", Text, comment="erased when the saga ends", info=SECRET),
     Column("step_at", DateTime(timezone=True), nullable=False, server_default=_now()),
     Column("deadline_at", DateTime(timezone=True), comment="null once the saga has ended"),
     Column("parked_at", DateTime(timezone=True)),

@@ -43,6 +43,8 @@ class Reason(StrEnum):
 FORWARD = (Step.RESERVING_STOCK, Step.CHARGING_PAYMENT)
 COMPENSATING = (Step.REFUNDING_PAYMENT, Step.RELEASING_STOCK)
 TERMINAL = (Step.CONFIRMED, Step.REJECTED, Step.CANCELLED)
+# Events after which an order has something that is not its own unless it is confirmed.
+TAKES = (StockReserved, PaymentCharged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from chassis.database import Row, Sql, Transaction
 from chassis.errors import NotFound, WrongState
 from chassis.messages import Envelope
 from services.payment import settlement
-from services.payment.model import money, payment_message
+from services.payment.model import ledger_entry, money, payment_message
 
 # Notified when there may be work for the card worker.
 CHANNEL = "payments"
@@ -43,7 +43,16 @@ _ENTOMB = Sql(
     """,
 )
 _LOCK = Sql("SELECT payments", "SELECT * FROM payments WHERE order_id = :order_id FOR NO KEY UPDATE")
-_FIND = Sql("SELECT payments", "SELECT * FROM payments WHERE order_id = :order_id")
+_READ = Sql(
+    "SELECT payments",
+    """
+    SELECT payments.*, entry.posting, entry.account, entry.amount_minor AS entry_minor,
+           entry.created_at AS booked_at
+    FROM payments LEFT JOIN ledger_entries AS entry ON entry.payment_id = payments.payment_id
+    WHERE payments.order_id = :order_id
+    ORDER BY entry.posting, entry.account
+    """,
+)
 # Due at once, even while a charge is under way: the network decides which of the two came first.
 _WISH = Sql(
     "UPDATE payments",
@@ -108,15 +117,17 @@ async def refund_cancelled_order(transaction: Transaction, event: OrderCancelled
 
 
 async def get_payment(transaction: Transaction, request: GetPaymentRequest) -> Payment:
-    """The payment of an order.
+    """The payment of an order, with its entries in the ledger.
 
     Raises:
         NotFound: the order has none, as far as we have heard.
     """
-    row = await transaction.first(_FIND, order_id=request.order_id)
-    if row is None:
+    rows = await transaction.all(_READ, order_id=request.order_id)
+    if not rows:
         raise NotFound("the order has no payment", field="order_id")
-    return payment_message(row)
+    payment = payment_message(rows[0])
+    payment.ledger_entries.extend(ledger_entry(row) for row in rows if row.posting is not None)
+    return payment
 
 
 async def _lock(transaction: Transaction, order_id: str) -> Row:

@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from shop.money.v1.money_pb2 import Money
-from shop.payment.v1.payment_pb2 import Payment
+from shop.payment.v1.payment_pb2 import LedgerEntry, Payment
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from chassis import tables
 from chassis.database import Row
+from chassis.reader import SECRET
 
 metadata = MetaData(naming_convention=tables.NAMING)
 
@@ -42,7 +43,7 @@ payments = Table(
     Column("state", Text, nullable=False),
     Column("amount_minor", BigInteger, comment="null on a tombstone"),
     Column("currency_code", Text, comment="null on a tombstone"),
-    Column("card_token", Text, comment="erased once the charge is settled"),
+    Column("card_token", Text, comment="erased once the charge is settled", info=SECRET),
     Column("decline_code", Text),
     Column("version", BigInteger, nullable=False, server_default="0", comment="counts published events"),
     Column("refund_requested_at", DateTime(timezone=True), comment="since when somebody wants the money back"),
@@ -112,4 +113,14 @@ def payment_message(row: Row) -> Payment:
         refund_pending=row.refund_requested_at is not None and row.next_attempt_at is not None,
         create_time=timestamp(row.created_at),
         update_time=timestamp(row.updated_at),
+    )
+
+
+def ledger_entry(row: Row) -> LedgerEntry:
+    """A payment's row joined with an entry of its, as the entry's message."""
+    return LedgerEntry(
+        posting=row.posting.upper(),
+        account=row.account.upper(),
+        amount=Money(amount_minor=row.entry_minor, currency_code=row.currency_code),
+        create_time=timestamp(row.booked_at),
     )

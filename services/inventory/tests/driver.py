@@ -68,6 +68,11 @@ class Driver:
     async def release(self, order_id: str) -> Reservation:
         return await served(self.database, handlers.release_stock, rpc.ReleaseStockRequest(order_id=order_id))
 
+    async def reservation(self, order_id: str) -> Reservation:
+        """As GetReservation answers."""
+        async with self.database.single() as once:
+            return await handlers.get_reservation(once, rpc.GetReservationRequest(order_id=order_id))
+
     async def restock(self, sku: str, quantity: int, request_id: str) -> StockItem:
         request = rpc.RestockRequest(sku=sku, quantity=quantity, request_id=request_id)
         return await served(self.database, stock.restock, request)

@@ -8,7 +8,7 @@ from shop.inventory.v1.inventory_pb2 import PricedLine, Reservation
 from shop.money.v1.money_pb2 import Money
 from uuid_utils.compat import uuid7
 
-from chassis.errors import WrongState
+from chassis.errors import NotFound, WrongState
 from services.inventory.tests.driver import Driver, Shelf
 
 
@@ -183,3 +183,34 @@ async def test_versions_count_the_events_of_an_order(driver: Driver, order_id: s
     told = await driver.outbox(order_id)
     assert [event.sequence for event in told] == [1, 2]
     assert all(isinstance(event.id, UUID) for event in told)
+
+
+async def test_a_reservation_can_be_read_in_every_state(driver: Driver, order_id: str) -> None:
+    """As the command that made it was answered, and later as events have moved it; lines and total stay."""
+    sku = await driver.article(5)
+    held = await driver.reserve(order_id, {sku: 2})
+    assert await driver.reservation(order_id) == held
+    await driver.confirmed(order_id)
+    shipped = await driver.reservation(order_id)
+    assert (shipped.state, shipped.lines, shipped.total) == (Reservation.SHIPPED, held.lines, held.total)
+    await driver.cancelled(order_id)
+    returned = await driver.reservation(order_id)
+    assert (returned.state, returned.lines, returned.total) == (Reservation.RETURNED, held.lines, held.total)
+
+
+async def test_what_holds_nothing_is_read_without_lines(driver: Driver, order_id: str) -> None:
+    """A refusal, and the tombstone of a reservation that never was."""
+    sold_out, tombstone = await driver.article(0), str(uuid7())
+    refused = await driver.reserve(order_id, {sold_out: 1})
+    released = await driver.release(tombstone)
+    assert await driver.reservation(order_id) == refused
+    assert await driver.reservation(tombstone) == released
+    assert [(each.state, len(each.lines), each.HasField("total")) for each in (refused, released)] == [
+        (Reservation.REFUSED, 0, False),
+        (Reservation.RELEASED, 0, False),
+    ]
+
+
+async def test_an_order_that_reserved_nothing_has_no_reservation(driver: Driver, order_id: str) -> None:
+    with pytest.raises(NotFound):
+        await driver.reservation(order_id)

@@ -69,9 +69,11 @@ async def test_an_order_is_reserved_and_released(stub: Any, driver: Driver, orde
 
     held = await stub.ReserveStock(rpc.ReserveStockRequest(order_id=order_id, lines=lines))
     shown = await stub.GetStock(rpc.GetStockRequest(sku=sku))
+    read = await stub.GetReservation(rpc.GetReservationRequest(order_id=order_id))
     released = await stub.ReleaseStock(rpc.ReleaseStockRequest(order_id=order_id))
 
     assert (held.state, released.state) == (Reservation.HELD, Reservation.RELEASED)
+    assert read == held
     assert (shown.available, shown.held) == (3, 2)
 
 
@@ -132,6 +134,7 @@ def reserve(order_id: str, /, **quantities: int) -> rpc.ReserveStockRequest:
             "lines",
         ),
         ("ReleaseStock", rpc.ReleaseStockRequest(order_id=""), "order_id"),
+        ("GetReservation", rpc.GetReservationRequest(order_id="not-a-uuid"), "order_id"),
         ("GetStock", rpc.GetStockRequest(sku=""), "sku"),
         ("GetStock", rpc.GetStockRequest(sku="x" * 65), "sku"),
         ("ListStock", rpc.ListStockRequest(page_size=101), "page_size"),
@@ -158,6 +161,11 @@ async def test_an_unknown_article_is_not_found(stub: Any, sku: str) -> None:
     expected = (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", ["sku"])
     assert await refusal(stub.GetStock, rpc.GetStockRequest(sku=sku)) == expected
     assert await refusal(stub.Restock, rpc.RestockRequest(sku=sku, quantity=1, request_id="a")) == expected
+
+
+async def test_an_order_without_a_reservation_is_not_found(stub: Any, order_id: str) -> None:
+    expected = (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", ["order_id"])
+    assert await refusal(stub.GetReservation, rpc.GetReservationRequest(order_id=order_id)) == expected
 
 
 async def test_a_reused_request_id_is_refused(stub: Any, driver: Driver) -> None:

@@ -329,10 +329,23 @@ async def test_a_late_success_is_itself_undone(shop: Shop) -> None:
     assert (await shop.order(order_id)).status == Order.REJECTED
 
 
-async def test_an_event_of_an_unknown_order_is_a_fault(shop: Shop) -> None:
-    """It is not applied and not forgotten: it goes the way of a failing message."""
+@pytest.mark.parametrize("event", [StockReserved, PaymentCharged])
+async def test_what_was_taken_for_an_unknown_order_is_a_fault(shop: Shop, event: Any) -> None:
+    """It is not applied and not forgotten: it goes the way of a failing message, and somebody has to look."""
     with pytest.raises(NotFound):
-        await shop.hear(StockReserved(order_id=str(uuid7())))
+        await shop.hear(event(order_id=str(uuid7())))
+
+
+@pytest.mark.parametrize("event", [ReservationRefused, StockReleased, PaymentDeclined, PaymentRefunded])
+async def test_that_nothing_is_taken_for_an_unknown_order_changes_nothing(shop: Shop, spans: Spans, event: Any) -> None:
+    """Such as the answer to an operator's own ReleaseStock: it is counted, and noted on the span."""
+    order_id, name = str(uuid7()), event.DESCRIPTOR.name
+    before = figure("shop.saga.unknown_orders", event=name) or 0
+    await shop.hear(event(order_id=order_id))
+    assert figure("shop.saga.unknown_orders", event=name) == before + 1
+    assert attributes(spans.one("advance_saga"))["shop.saga.awaited"] is False
+    tables = ("orders", "sagas", "order_timeline", "outbox", "command_outbox")
+    assert [await shop.rows(table, order_id) for table in tables] == [[]] * 5
 
 
 async def test_orders_are_listed_newest_first_page_by_page(shop: Shop) -> None:
@@ -484,6 +497,17 @@ async def test_the_timeline_says_what_only_the_saga_knows(shop: Shop) -> None:
         "TurnedBack": "RESERVATION_TIMED_OUT",
         "HeldBack": "reserve_stock: it was not delivered yet",
     }
+
+
+async def test_a_forward_step_that_waited_longer_than_compensations_may_names_its_own_limit(shop: Shop) -> None:
+    """How long an operator's help is waited for is a limit of compensations alone."""
+    order_id = await shop.reserved()
+    await shop.wait_out(order_id, shop.settings.park_after_seconds)
+    async with shop.database.single() as once:
+        entries = await timeline.get_order_timeline(once, order_id)
+    said = {entry.event.rpartition(".")[2]: entry.detail for entry in entries}
+    assert said["DeadlinePassed"] == "CHARGING_PAYMENT: no answer within 30 s"
+    assert "Parked" not in said
 
 
 async def test_a_parked_and_a_retried_saga_and_a_refused_command_are_said(shop: Shop) -> None:

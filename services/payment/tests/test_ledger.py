@@ -4,10 +4,11 @@ import traceback
 
 import asyncpg
 import pytest
+from shop.payment.v1.payment_pb2 import LedgerEntry, Payment
 
 from chassis.database import Database, Sql
 from services.payment import ledger
-from services.payment.tests.driver import Driver
+from services.payment.tests.driver import PRICE, Driver
 
 _ONE_SIDED = Sql(
     "INSERT ledger_entries",
@@ -32,6 +33,8 @@ _FAULTY = Sql("SELECT payments", "SELECT 1 / 0 FROM payments WHERE card_token <>
 _MISSTATE = Sql("UPDATE payments", "UPDATE payments SET state = 'LOST' WHERE order_id = :order_id")
 _SUM = Sql("SELECT ledger_entries", "SELECT coalesce(sum(amount_minor), 0) AS total FROM ledger_entries")
 
+CHARGE, REFUND = LedgerEntry.CHARGE, LedgerEntry.REFUND
+CARD_NETWORK, CUSTOMER_PAYMENTS = LedgerEntry.CARD_NETWORK, LedgerEntry.CUSTOMER_PAYMENTS
 INSUFFICIENT_PRIVILEGE, CHECK_VIOLATION, UNIQUE_VIOLATION = "42501", "23514", "23505"
 
 
@@ -54,6 +57,41 @@ async def test_the_ledger_sums_to_zero(driver: Driver, order_id: str) -> None:
         row = await once.first(_SUM)
     assert row is not None
     assert row.total == 0
+
+
+async def test_a_payment_is_read_with_its_entries(driver: Driver, order_id: str) -> None:
+    """None while it is open, one posting when it is charged, another when it is refunded: they sum to zero."""
+    asked = await driver.charge(order_id)
+    assert await driver.get(order_id) == asked
+    await driver.settle(order_id)
+    charged = await driver.get(order_id)
+    taken = [(CHARGE, CARD_NETWORK, PRICE), (CHARGE, CUSTOMER_PAYMENTS, -PRICE)]
+    assert booked(charged) == taken
+    await driver.refund(order_id)
+    await driver.settle(order_id)
+    refunded = await driver.get(order_id)
+    assert booked(refunded) == [*taken, (REFUND, CARD_NETWORK, -PRICE), (REFUND, CUSTOMER_PAYMENTS, PRICE)]
+    assert refunded.ledger_entries[:2] == charged.ledger_entries
+    assert {entry.amount.currency_code for entry in refunded.ledger_entries} == {"EUR"}
+    times = [entry.create_time.ToNanoseconds() for entry in refunded.ledger_entries]
+    assert max(times[:2]) < min(times[2:])
+
+
+def booked(payment: Payment) -> list[tuple[int, int, int]]:
+    return [(entry.posting, entry.account, entry.amount.amount_minor) for entry in payment.ledger_entries]
+
+
+@pytest.mark.parametrize("card_token", ["tok_declined", "tok_visa"])
+async def test_a_payment_that_took_nothing_is_read_without_entries(
+    driver: Driver, order_id: str, card_token: str
+) -> None:
+    """One that was declined, and one that was undone before it was charged."""
+    await driver.charge(order_id, card_token)
+    if card_token == "tok_visa":
+        await driver.refund(order_id)
+    await driver.settle(order_id)
+    payment = await driver.get(order_id)
+    assert (payment.state in (Payment.DECLINED, Payment.VOIDED), booked(payment)) == (True, [])
 
 
 @pytest.mark.parametrize("sql", [_ONE_SIDED, _MIXED])

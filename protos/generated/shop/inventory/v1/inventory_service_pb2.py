@@ -28,7 +28,7 @@ from shop.inventory.v1 import inventory_pb2 as shop_dot_inventory_dot_v1_dot_inv
 from shop.rest.v1 import rest_pb2 as shop_dot_rest_dot_v1_dot_rest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)shop/inventory/v1/inventory_service.proto\x12\x11shop.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!shop/inventory/v1/inventory.proto\x1a\x17shop/rest/v1/rest.proto\"\xd0\x01\n\x13ReserveStockRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x9c\x01\n\x05lines\x18\x02 \x03(\x0b\x32\".shop.inventory.v1.ReservationLineBi\xbaHf\x92\x01\x04\x08\x01\x10\x64\xba\x01\\\n\x10lines.sku.unique\x12%an article may stand in one line only\x1a!this.map(line, line.sku).unique()\"1\n\x13ReleaseStockRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x80\x01\n\x0fGetStockRequest\x12m\n\x03sku\x18\x01 \x01(\tB`\xbaH]r[\x10\x01\x18@\x92\x02\x0e\x65spresso-beans\x92\x02\rfilter-papers\x92\x02\x07grinder\x92\x02\x08milk-jug\x92\x02\x08moka-pot\x92\x02\x08last-one\x92\x02\x08sold-out\"N\n\x10ListStockRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"Y\n\x11ListStockResponse\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.shop.inventory.v1.StockItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x0eRestockRequest\x12=\n\x03sku\x18\x01 \x01(\tB0\xbaH-r+\x10\x01\x18@\x92\x02\x0e\x65spresso-beans\x92\x02\x08last-one\x92\x02\x08sold-out\x12\x1d\n\x08quantity\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12(\n\nrequest_id\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x10\x01\x18\x80\x01\x32\x08^[!-~]*$2\xa4\x04\n\x10InventoryService\x12[\n\x0cReserveStock\x12&.shop.inventory.v1.ReserveStockRequest\x1a\x1e.shop.inventory.v1.Reservation\"\x03\x90\x02\x02\x12[\n\x0cReleaseStock\x12&.shop.inventory.v1.ReleaseStockRequest\x1a\x1e.shop.inventory.v1.Reservation\"\x03\x90\x02\x02\x12h\n\x08GetStock\x12\".shop.inventory.v1.GetStockRequest\x1a\x1c.shop.inventory.v1.StockItem\"\x1a\x90\x02\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/stock/{sku}\x12l\n\tListStock\x12#.shop.inventory.v1.ListStockRequest\x1a$.shop.inventory.v1.ListStockResponse\"\x14\x90\x02\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/stock\x12~\n\x07Restock\x12!.shop.inventory.v1.RestockRequest\x1a\x1c.shop.inventory.v1.StockItem\"2\xaa\xbb\x18\x0c\x1a\nrequest_id\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/stock/{sku}:restock:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)shop/inventory/v1/inventory_service.proto\x12\x11shop.inventory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!shop/inventory/v1/inventory.proto\x1a\x17shop/rest/v1/rest.proto\"\xd0\x01\n\x13ReserveStockRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x9c\x01\n\x05lines\x18\x02 \x03(\x0b\x32\".shop.inventory.v1.ReservationLineBi\xbaHf\x92\x01\x04\x08\x01\x10\x64\xba\x01\\\n\x10lines.sku.unique\x12%an article may stand in one line only\x1a!this.map(line, line.sku).unique()\"1\n\x13ReleaseStockRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"3\n\x15GetReservationRequest\x12\x1a\n\x08order_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x80\x01\n\x0fGetStockRequest\x12m\n\x03sku\x18\x01 \x01(\tB`\xbaH]r[\x10\x01\x18@\x92\x02\x0e\x65spresso-beans\x92\x02\rfilter-papers\x92\x02\x07grinder\x92\x02\x08milk-jug\x92\x02\x08moka-pot\x92\x02\x08last-one\x92\x02\x08sold-out\"N\n\x10ListStockRequest\x12\x1c\n\tpage_size\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"Y\n\x11ListStockResponse\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.shop.inventory.v1.StockItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x0eRestockRequest\x12=\n\x03sku\x18\x01 \x01(\tB0\xbaH-r+\x10\x01\x18@\x92\x02\x0e\x65spresso-beans\x92\x02\x08last-one\x92\x02\x08sold-out\x12\x1d\n\x08quantity\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12(\n\nrequest_id\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x10\x01\x18\x80\x01\x32\x08^[!-~]*$2\xa9\x05\n\x10InventoryService\x12[\n\x0cReserveStock\x12&.shop.inventory.v1.ReserveStockRequest\x1a\x1e.shop.inventory.v1.Reservation\"\x03\x90\x02\x02\x12[\n\x0cReleaseStock\x12&.shop.inventory.v1.ReleaseStockRequest\x1a\x1e.shop.inventory.v1.Reservation\"\x03\x90\x02\x02\x12\x82\x01\n\x0eGetReservation\x12(.shop.inventory.v1.GetReservationRequest\x1a\x1e.shop.inventory.v1.Reservation\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/reservations/{order_id}\x12h\n\x08GetStock\x12\".shop.inventory.v1.GetStockRequest\x1a\x1c.shop.inventory.v1.StockItem\"\x1a\x90\x02\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/stock/{sku}\x12l\n\tListStock\x12#.shop.inventory.v1.ListStockRequest\x1a$.shop.inventory.v1.ListStockResponse\"\x14\x90\x02\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/stock\x12~\n\x07Restock\x12!.shop.inventory.v1.RestockRequest\x1a\x1c.shop.inventory.v1.StockItem\"2\xaa\xbb\x18\x0c\x1a\nrequest_id\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/stock/{sku}:restock:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVESTOCKREQUEST'].fields_by_name['lines']._serialized_options = b'\272Hf\222\001\004\010\001\020d\272\001\\\n\020lines.sku.unique\022%an article may stand in one line only\032!this.map(line, line.sku).unique()'
   _globals['_RELEASESTOCKREQUEST'].fields_by_name['order_id']._loaded_options = None
   _globals['_RELEASESTOCKREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_GETRESERVATIONREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_GETRESERVATIONREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETSTOCKREQUEST'].fields_by_name['sku']._loaded_options = None
   _globals['_GETSTOCKREQUEST'].fields_by_name['sku']._serialized_options = b'\272H]r[\020\001\030@\222\002\016espresso-beans\222\002\rfilter-papers\222\002\007grinder\222\002\010milk-jug\222\002\010moka-pot\222\002\010last-one\222\002\010sold-out'
   _globals['_LISTSTOCKREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -57,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INVENTORYSERVICE'].methods_by_name['ReserveStock']._serialized_options = b'\220\002\002'
   _globals['_INVENTORYSERVICE'].methods_by_name['ReleaseStock']._loaded_options = None
   _globals['_INVENTORYSERVICE'].methods_by_name['ReleaseStock']._serialized_options = b'\220\002\002'
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetReservation']._loaded_options = None
+  _globals['_INVENTORYSERVICE'].methods_by_name['GetReservation']._serialized_options = b'\220\002\001\202\323\344\223\002\035\022\033/v1/reservations/{order_id}'
   _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._loaded_options = None
   _globals['_INVENTORYSERVICE'].methods_by_name['GetStock']._serialized_options = b'\220\002\001\202\323\344\223\002\021\022\017/v1/stock/{sku}'
   _globals['_INVENTORYSERVICE'].methods_by_name['ListStock']._loaded_options = None
@@ -67,14 +71,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVESTOCKREQUEST']._serialized_end=392
   _globals['_RELEASESTOCKREQUEST']._serialized_start=394
   _globals['_RELEASESTOCKREQUEST']._serialized_end=443
-  _globals['_GETSTOCKREQUEST']._serialized_start=446
-  _globals['_GETSTOCKREQUEST']._serialized_end=574
-  _globals['_LISTSTOCKREQUEST']._serialized_start=576
-  _globals['_LISTSTOCKREQUEST']._serialized_end=654
-  _globals['_LISTSTOCKRESPONSE']._serialized_start=656
-  _globals['_LISTSTOCKRESPONSE']._serialized_end=745
-  _globals['_RESTOCKREQUEST']._serialized_start=748
-  _globals['_RESTOCKREQUEST']._serialized_end=900
-  _globals['_INVENTORYSERVICE']._serialized_start=903
-  _globals['_INVENTORYSERVICE']._serialized_end=1451
+  _globals['_GETRESERVATIONREQUEST']._serialized_start=445
+  _globals['_GETRESERVATIONREQUEST']._serialized_end=496
+  _globals['_GETSTOCKREQUEST']._serialized_start=499
+  _globals['_GETSTOCKREQUEST']._serialized_end=627
+  _globals['_LISTSTOCKREQUEST']._serialized_start=629
+  _globals['_LISTSTOCKREQUEST']._serialized_end=707
+  _globals['_LISTSTOCKRESPONSE']._serialized_start=709
+  _globals['_LISTSTOCKRESPONSE']._serialized_end=798
+  _globals['_RESTOCKREQUEST']._serialized_start=801
+  _globals['_RESTOCKREQUEST']._serialized_end=953
+  _globals['_INVENTORYSERVICE']._serialized_start=956
+  _globals['_INVENTORYSERVICE']._serialized_end=1637
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,11 @@ class InventoryServiceStub:
                 request_serializer=shop_dot_inventory_dot_v1_dot_inventory__service__pb2.ReleaseStockRequest.SerializeToString,
                 response_deserializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.Reservation.FromString,
                 _registered_method=True)
+        self.GetReservation = channel.unary_unary(
+                '/shop.inventory.v1.InventoryService/GetReservation',
+                request_serializer=shop_dot_inventory_dot_v1_dot_inventory__service__pb2.GetReservationRequest.SerializeToString,
+                response_deserializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.Reservation.FromString,
+                _registered_method=True)
         self.GetStock = channel.unary_unary(
                 '/shop.inventory.v1.InventoryService/GetStock',
                 request_serializer=shop_dot_inventory_dot_v1_dot_inventory__service__pb2.GetStockRequest.SerializeToString,
@@ -76,6 +81,13 @@ class InventoryServiceServicer:
 
     def ReleaseStock(self, request, context):
         """Gives back what an order holds. Releasing what was never reserved leaves a tombstone, so that a late ReserveStock holds nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReservation(self, request, context):
+        """What an order holds, held or gave back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +125,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
             'ReleaseStock': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleaseStock,
                     request_deserializer=shop_dot_inventory_dot_v1_dot_inventory__service__pb2.ReleaseStockRequest.FromString,
+                    response_serializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.Reservation.SerializeToString,
+            ),
+            'GetReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReservation,
+                    request_deserializer=shop_dot_inventory_dot_v1_dot_inventory__service__pb2.GetReservationRequest.FromString,
                     response_serializer=shop_dot_inventory_dot_v1_dot_inventory__pb2.Reservation.SerializeToString,
             ),
             'GetStock': grpc.unary_unary_rpc_method_handler(
@@ -185,6 +202,33 @@ class InventoryService:
             target,
             '/shop.inventory.v1.InventoryService/ReleaseStock',
             shop_dot_inventory_dot_v1_dot_inventory__service__pb2.ReleaseStockRequest.SerializeToString,
+            shop_dot_inventory_dot_v1_dot_inventory__pb2.Reservation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.inventory.v1.InventoryService/GetReservation',
+            shop_dot_inventory_dot_v1_dot_inventory__service__pb2.GetReservationRequest.SerializeToString,
             shop_dot_inventory_dot_v1_dot_inventory__pb2.Reservation.FromString,
             options,
             channel_credentials,
