@@ -7,10 +7,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 PROTOS := $(sort $(shell find protos/shop -name '*.proto'))
 SERVICES := $(sort $(shell find protos/shop -name '*_service.proto'))
-SOURCES := chassis gateway services infra e2e conftest.py
+SOURCES := catalogue chassis cli gateway services infra scenarios e2e conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down start stop status test e2e bench pictures check fmt protos release-protos lock migration logs redrive clean
+.PHONY: help setup demo up down start stop status test e2e bench scenarios skeletons pictures check fmt protos release-protos lock migration logs redrive clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -63,8 +63,8 @@ logs: ## follow the logs of what `make demo` and `make start` run; of containers
 	@ls .run/logs/*.log >/dev/null 2>&1 || { echo "Nothing has run here; of containers: docker compose logs --follow"; exit 1; }
 	@tail -n 20 -F .run/logs/*.log
 
-redrive: .venv/.local ## send dead letters back, e.g. make redrive TOPIC=inventory.events KAFKA=127.0.0.1:9092
-	@$(BIN)/python -m chassis.dead_letters redrive $(TOPIC) $(if $(KAFKA),--bootstrap-servers $(KAFKA))
+redrive: ## send dead letters back, e.g. make redrive TOPIC=inventory.events
+	@./shop dead-letters redrive $(TOPIC)
 
 # ---- proving ----
 
@@ -74,8 +74,14 @@ test: .venv/.dev ## every test, the end-to-end ones included
 e2e: .venv/.dev ## the end-to-end tests alone
 	@$(BIN)/pytest e2e
 
+scenarios: .venv/.dev ## play every scenario, embedded and in containers, and compare its traces with its skeleton
+	@ALL_SCENARIOS=1 $(BIN)/pytest e2e/test_every_scenario_comes_out_as_it_should.py
+
 bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60; COMPOSE=1 loads the containers
 	@$(BIN)/python -m infra.bench $(if $(COMPOSE),--compose) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
+
+skeletons: .venv/.dev ## play the scenarios on the running system, and write what their traces are like; NAMES="confirmed" only these
+	@$(BIN)/python -m cli.play.write_skeletons $(NAMES)
 
 pictures: .venv/.dev ## take the pictures of Jaeger's page in docs/pictures again, from orders in containers
 	@$(BIN)/python -m infra.jaeger.pictures
@@ -119,7 +125,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: .venv/.dev ## pin the dependencies by hash; UPGRADE=1 takes the newest that pyproject.toml allows
 	@mkdir -p $(LOCKS) && [ "$(LOCKS)" = . ] || cp requirements*.lock $(LOCKS)
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml -o $(LOCKS)/requirements.lock
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra local -c requirements.lock -o $(LOCKS)/requirements-local.lock
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra tools -c requirements.lock -o $(LOCKS)/requirements-tools.lock
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra local -c requirements-tools.lock -o $(LOCKS)/requirements-local.lock
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra local --extra dev -c requirements-local.lock -o $(LOCKS)/requirements-dev.lock
 
 migration: .venv/.dev ## begin a migration, e.g. make migration SERVICE=order NAME=add_notes

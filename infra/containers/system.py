@@ -60,6 +60,11 @@ class System:
         self._environment |= settings or {}
         self._profiles = list(profiles)
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a `docker compose` about this project needs beside ours: its name, its ports, its settings."""
+        return self._environment
+
     async def __aenter__(self) -> "System":
         # The library logs what a failed command said; the error says it too.
         logging.getLogger("testcontainers").setLevel(logging.CRITICAL)

@@ -6,15 +6,19 @@ runner ──pipe──▶ guardian (a shell, leads the process group of all chi
 
 import asyncio
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 from infra.local.part import send_signal
 
 # The runner holds the only other end of the shell's input, so `read` fails when the runner is gone, even if killed.
+# Each line names the processes that stand still then: they would hear nothing, and not all are in the group.
 # The children are asked first, so that the database can give back its shared memory.
 _LAST_WILL = """
 trap '' TERM
-while read -r _; do :; done
+frozen=
+while read -r line; do frozen=$line; done
+[ -z "$frozen" ] || kill -CONT $frozen
 kill -TERM 0
 sleep 2
 rm -rf -- "$@"
@@ -39,6 +43,11 @@ class Guardian:
     @property
     def group(self) -> int:
         return self._process.pid
+
+    def note_frozen(self, pids: Iterable[int]) -> None:
+        """These stand still now, and no others: whatever ends the runner, they are woken before they are ended."""
+        if self._process.stdin is not None:
+            self._process.stdin.write((" ".join(map(str, pids)) + "\n").encode())
 
     async def dismiss(self) -> None:
         """To be called when no child is left."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+import psutil
+
 _LAST_LINES = 20
 
 Process = asyncio.subprocess.Process
@@ -24,6 +26,8 @@ class Part:
     until_ready: Callable[[Process], Awaitable[None]]
     # Shown to the person.
     address: str = ""
+    # Where it takes RPCs, as host:port, if it does.
+    grpc: str = ""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     # The system user that runs it, where that is not the one who runs the runner.
     user: str | None = None
@@ -53,8 +57,7 @@ def send_signal(process: Process, number: signal.Signals) -> None:
     """To a process that may have ended meanwhile, which is no error: whoever waits for it will hear."""
     # Not the process's own method, which looks whether it has ended and so takes its exit code from who waits for it.
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, number)
+        _signal(process.pid, number)
 
 
 async def ask(process: Process, command: str) -> dict[str, Any]:
@@ -83,8 +86,13 @@ class RunningPart:
         self.process = process
         self.log_path = log_path
         self.is_ready = asyncio.Event()
+        # Cleared while somebody has broken it: what ends meanwhile is not started again.
+        self.may_run = asyncio.Event()
+        self.may_run.set()
         # Whether the runner itself wanted its death.
         self.is_killed = False
+        # The processes that stand still, by their ids.
+        self.frozen: tuple[int, ...] = ()
         self._group = group
 
     @classmethod
@@ -99,10 +107,24 @@ class RunningPart:
     def send_signal(self, number: signal.Signals) -> None:
         send_signal(self.process, number)
 
+    def freeze(self) -> None:
+        """Its process stands still, and so do the children that it has: a database works in children."""
+        # Before its children, so that it makes no more of them.
+        self.send_signal(signal.SIGSTOP)
+        self.frozen = (self.process.pid, *_children(self.process.pid))
+        for pid in self.frozen[1:]:
+            _signal(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in self.frozen:
+            _signal(pid, signal.SIGCONT)
+        self.frozen = ()
+
     async def stop(self, patience_seconds: float) -> None:
         self.send_signal(self.part.stop_signal)
-        # A paused process would not hear it.
+        # A process that stands still would not hear it, whoever has made it so.
         self.send_signal(signal.SIGCONT)
+        self.thaw()
         try:
             async with asyncio.timeout(patience_seconds):
                 await self.process.wait()
@@ -114,6 +136,19 @@ class RunningPart:
         """The end of its log, each line below the one before and prefixed with its name."""
         lines = self.log_path.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         return "".join(f"\n  {self.part.name} | {line}" for line in lines)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """To a process that may have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 async def _spawn(part: Part, log_path: Path, group: int) -> Process:

@@ -79,6 +79,7 @@ def _process(name: str, module: str, ports: Ports, admin_port: int, own: Mapping
     return Part(
         name=name,
         address=f"{_HOST}:{port}  metrics {admin_url}/metrics",
+        grpc=f"{_HOST}:{own['GRPC_PORT']}" if "GRPC_PORT" in own else "",
         command=_module(module),
         until_ready=_http(f"{admin_url}/readyz"),
         environment=_environment({**common, **own}),

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from infra.local.part import Part, Process, ownership
 from infra.local.postgres_programs import (
@@ -49,6 +50,10 @@ _SETTINGS = {
 }
 
 
+def _reader(service: str) -> str:
+    return f"{service}_reader"
+
+
 class Postgres:
     """One server: `initialise`, run its `part`, `create_databases`; in the end `remove`."""
 
@@ -56,13 +61,17 @@ class Postgres:
         """Makes its folder, empty, which is the caller's to `remove`; raises PostgresFailed and leaves none behind."""
         self.port = port
         self.user = system_user()
-        self._programs = installed_programs()
+        # What another user runs may have to be a copy of these.
+        self._installed = self._programs = installed_programs()
+        self._passfile: Path | None = None
         # Last: what fails before leaves nothing.
         self.folder = Path(tempfile.mkdtemp(prefix="shop-postgres-"))
         self._data = self.folder / "data"
         self._superuser_password = secrets.token_urlsafe(24)
         self._passwords = {
-            role: secrets.token_urlsafe(24) for service in SERVICES for role in (service, f"{service}_owner")
+            role: secrets.token_urlsafe(24)
+            for service in SERVICES
+            for role in (service, f"{service}_owner", _reader(service))
         }
 
     @property
@@ -87,7 +96,7 @@ class Postgres:
         )
 
     def database_url(self, service: str, role: str | None = None) -> str:
-        """The URL of a service's database; `role` is `<service>` unless told, or `<service>_owner`."""
+        """A service's database, as `role`: `<service>` unless told, or with `_owner` or `_reader` behind it."""
         role = role or service
         return f"postgresql+asyncpg://{role}:{self._passwords[role]}@127.0.0.1:{self.port}/{service}"
 
@@ -129,7 +138,27 @@ class Postgres:
         options = ("--no-psqlrc", "--quiet", "--file", str(_DATABASES_SQL))
         await self._run("psql", *options, environment=environment)
 
+    def write_passfile(self, path: Path) -> None:
+        """Lets the user who runs this, and nobody else, be a reader; `remove` takes the file away.
+
+        Source of the format: libpq's documentation, "The Password File".
+        """
+        readers = {service: _reader(service) for service in SERVICES}
+        path.unlink(missing_ok=True)
+        # Made before it is written: it is never open to others, not even for a moment.
+        path.touch(stat.S_IRUSR | stat.S_IWUSR, exist_ok=False)
+        path.write_text(
+            "".join(f"127.0.0.1:{self.port}:{name}:{role}:{self._passwords[role]}\n" for name, role in readers.items())
+        )
+        self._passfile = path
+
+    def reading(self) -> dict[str, Any]:
+        """How somebody on this machine runs psql as a reader: port, program, and the file with the passwords."""
+        return {"port": self.port, "psql": str(self._installed / "psql"), "passfile": str(self._passfile)}
+
     def remove(self) -> None:
+        if self._passfile is not None:
+            self._passfile.unlink(missing_ok=True)
         # After an interrupted end the guardian removes it too, maybe at this moment.
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -1,6 +1,5 @@
 """What a person sees of the orders: a table, and for each order its steps and its trace as a tree."""
 
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -8,17 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.local.demo import Outcome
+from infra.local.drawing import print_tree, timeline_table
 from infra.local.span_details import KINDS
 from infra.local.spans import trace_spans
-from infra.local.trace_tree import HEADING, Line, legend, trace_lines
-
-_SERVICE_STYLES = {
-    "gateway": "cyan",
-    "order": "green",
-    "payment": "magenta",
-    "inventory": "blue",
-    "card-network": "yellow",
-}
 
 
 def show(console: Console, outcomes: list[Outcome]) -> None:
@@ -45,7 +36,7 @@ def _table(outcomes: list[Outcome]) -> Table:
             Text("\n".join(filter(None, (order["status"], order.get("reason")))), _style(outcome)),
             _money(order.get("total")),
             f"{outcome.seconds:.2f} s",
-            str(len(_lines(outcome))),
+            str(len(list(trace_spans(outcome.trace))) if outcome.trace else 0),
         )
     return table
 
@@ -54,55 +45,15 @@ def _style(outcome: Outcome) -> str:
     return "green" if outcome.is_as_expected else "bold red"
 
 
-def _lines(outcome: Outcome) -> list[Line]:
-    return trace_lines(trace_spans(outcome.trace)) if outcome.trace else []
-
-
 def _show_one(console: Console, outcome: Outcome, *, explained: bool) -> None:
     console.print()
     console.rule(Text(f"{outcome.example.title}: order {outcome.order['orderId']}"), align="left")
-    console.print(_timeline(outcome))
+    console.print(timeline_table(outcome.timeline))
     if outcome.trace is None:
         console.print(f"No trace {outcome.order['traceId']} was found.", style="bold red")
         return
     console.print(f"Trace {outcome.order['traceId']}", style="bold")
-    lines = _lines(outcome)
-    width = max(len(line.span.service) for line in lines)
-    console.print(f"{HEADING}  {'service':<{width}}  span", style="dim", highlight=False)
-    for line in lines:
-        # A span is a line: what is too long for a terminal is cut there, and whole in a file.
-        console.print(_span(line, width), no_wrap=True, overflow="ellipsis", soft_wrap=not console.is_terminal)
-    for sentence in legend(lines) if explained else ():
-        console.print(sentence, style="dim", highlight=False, soft_wrap=True)
-
-
-def _timeline(outcome: Outcome) -> Table:
-    # Without a header: most entries have nothing in the last column, the reason that only the saga knows.
-    table = Table("after", "service", "event", "status", "", box=None, title="Steps", title_justify="left")
-    begin = datetime.fromisoformat(outcome.timeline[0]["time"])
-    for entry in outcome.timeline:
-        after = datetime.fromisoformat(entry["time"]) - begin
-        table.add_row(
-            f"{after.total_seconds() * 1000:.0f} ms",
-            Text(entry["service"], _SERVICE_STYLES.get(entry["service"], "")),
-            entry["event"].rpartition(".")[2],
-            entry.get("status", ""),
-            Text(entry.get("detail", "")),
-        )
-    return table
-
-
-def _span(line: Line, width: int) -> Text:
-    failed = line.span.error is not None
-    return Text.assemble(
-        (line.times, "bold yellow" if line.wait else "dim"),
-        "  ",
-        (f"{line.span.service:<{width}}", _SERVICE_STYLES.get(line.span.service, "")),
-        "  ",
-        (line.guide, "dim"),
-        (line.span.name, "bold red" if failed else ""),
-        (f"  [{line.remarks}]" if line.remarks else "", "bold red" if failed else "dim"),
-    )
+    print_tree(console, trace_spans(outcome.trace), "embedded", explained=explained)
 
 
 def _addresses(outcomes: list[Outcome], gateway_url: str, traces_url: str) -> str:

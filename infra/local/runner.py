@@ -28,22 +28,20 @@ async def run(console: Console, folder: RunFolder, ports: Ports, use: Use) -> No
     """Starts the system, uses it and ends it; raises SystemFailed if it cannot go on before `use` has returned."""
     _cancel_when_interrupted()
     begin = time.monotonic()
-    is_complete = False
 
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
-        if is_complete:
-            folder.write_state(system.state())
 
     with folder.claimed(), console.status("Starting") as status:
         system = System(ports=ports, folder=folder.path, say=say)
         async with system:
             status.stop()
-            is_complete = True
             say(f"Everything is ready after {time.monotonic() - begin:.1f} s; the logs are in {folder.path / 'logs'}")
             say(_addresses(system.state()))
             try:
-                await _until_used(system, use)
+                # Who waits for the state reads what was said until then.
+                with system.told(folder.write_state):
+                    await _until_used(system, use)
             finally:
                 console.print("Stopping")
 
@@ -137,8 +135,9 @@ def status(console: Console, folder: RunFolder) -> bool:
     # No table: where the terminal is narrow, that would break addresses in two.
     console.print(f"{'part':<12}  {'process':<7}  {'state':<9}  address", style="bold")
     for part in state["parts"]:
-        ready = Text("ready    ", "green") if part["is_ready"] else Text("not ready", "bold red")
+        is_well = part["is_ready"] and not part["broken"]
+        ready = Text("ready    ", "green") if is_well else Text(f"{part['broken'] or 'not ready':<9}", "bold red")
         line = Text.assemble(f"{part['name']:<12}  {part['pid']:<7}  ", ready, f"  {part['address']}")
         console.print(line, highlight=False, soft_wrap=True)
     console.print(_addresses(state), highlight=False, soft_wrap=True)
-    return all(part["is_ready"] for part in state["parts"])
+    return all(part["is_ready"] and not part["broken"] for part in state["parts"])

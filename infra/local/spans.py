@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _ERROR = 2
+# By the numbers that OTLP gives them; what came from no program of ours may be of any other kind, or of none.
+_KINDS = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
 
 Attributes = dict[str, str]
 
@@ -27,13 +29,20 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Times are nanoseconds since the epoch; `error` is None unless it failed, and empty if it does not say why."""
+    """One span; times are nanoseconds since the epoch.
+
+    kind: UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER or CONSUMER.
+    instance: the process that it comes from.
+    error: None unless it failed, and empty if it does not say why.
+    """
 
     id: str
     trace_id: str
     parent_id: str
     name: str
     service: str
+    kind: str
+    instance: str
     start: int
     end: int
     error: str | None
@@ -48,7 +57,7 @@ def trace_spans(answer: dict[str, Any]) -> Iterator[Span]:
         resource = _attributes(resource_spans["resource"])
         for scope_spans in resource_spans["scopeSpans"]:
             for span in scope_spans["spans"]:
-                yield _span(span, resource.get("service.name", "?"))
+                yield _span(span, resource.get("service.name", "?"), resource.get("service.instance.id", ""))
 
 
 def one_line(text: str) -> str:
@@ -56,7 +65,7 @@ def one_line(text: str) -> str:
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
 
 
-def _span(span: dict[str, Any], service: str) -> Span:
+def _span(span: dict[str, Any], service: str, instance: str) -> Span:
     status, attributes = span.get("status", {}), _attributes(span)
     why = one_line(status.get("message", "")) or attributes.get("error.type", "")
     return Span(
@@ -65,6 +74,8 @@ def _span(span: dict[str, Any], service: str) -> Span:
         parent_id=span.get("parentSpanId", ""),
         name=one_line(span.get("name", "")),
         service=service,
+        kind=_KINDS.get(span.get("kind", 0), "UNSPECIFIED"),
+        instance=instance,
         start=int(span["startTimeUnixNano"]),
         end=int(span["endTimeUnixNano"]),
         error=why if status.get("code") == _ERROR else None,

@@ -17,12 +17,21 @@ _READY_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 
 
+def _tell_nobody() -> None:
+    pass
+
+
 class SystemFailed(Exception):
     """The system cannot go on; the message is for the person who started it."""
 
 
 class Supervisor:
-    """`start` parts stage by stage, `stop` in the end, always; `failure` is set when a part cannot be kept alive."""
+    """`start` parts stage by stage, `stop` in the end, always; `failure` is set when a part cannot be kept alive.
+
+    Args:
+        say: is told, in lines for a person, what became ready and what died.
+        changed: is called whenever a part became ready or is not ready any more.
+    """
 
     def __init__(
         self,
@@ -30,6 +39,7 @@ class Supervisor:
         guardian: Guardian,
         *,
         say: Callable[[str], None],
+        changed: Callable[[], None] = _tell_nobody,
         deaths_max: int = _DEATHS_MAX,
         deaths_window_seconds: float = _DEATHS_WINDOW_SECONDS,
         ready_seconds: float = _READY_SECONDS,
@@ -39,7 +49,7 @@ class Supervisor:
         self._begin = time.monotonic()
         self._log_folder = log_folder
         self._guardian = guardian
-        self._say = say
+        self._say, self._changed = say, changed
         self._deaths_max = deaths_max
         self._deaths_window_seconds = deaths_window_seconds
         self._ready_seconds = ready_seconds
@@ -72,6 +82,9 @@ class Supervisor:
         await self._guardian.dismiss()
 
     async def _stop_parts(self) -> None:
+        # What ends first needs what ends last, which must not stand still then.
+        for running in self.parts:
+            running.thaw()
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -83,10 +96,40 @@ class Supervisor:
         running = self._parts[name]
         process = running.process
         # At once, so that whoever waits for it to be ready from now on waits for the next process.
-        running.is_ready.clear()
+        self._is_not_ready(running)
         running.is_killed = True
         running.send_signal(signal.SIGKILL)
         await process.wait()
+
+    async def hold(self, name: str) -> None:
+        """Ends a part as the system's end does; returns when it is dead. It stays so until `release`.
+
+        This death is not held against it.
+        """
+        running = self._parts[name]
+        running.may_run.clear()
+        running.is_killed = True
+        self._is_not_ready(running)
+        await running.stop(self._stop_seconds)
+
+    def freeze(self, name: str) -> None:
+        """The part stands still until `release`; should it end meanwhile, it is not restarted before."""
+        running = self._parts[name]
+        running.may_run.clear()
+        running.freeze()
+        self._note_frozen()
+
+    async def release(self, name: str) -> None:
+        """The part may run again; returns when it is ready."""
+        running = self._parts[name]
+        running.thaw()
+        self._note_frozen()
+        running.may_run.set()
+        await self.ready(name)
+
+    async def ready(self, name: str) -> None:
+        """Returns when the part is ready, again if it is not now."""
+        await self._parts[name].is_ready.wait()
 
     async def _start_one(self, part: Part, stage: list[RunningPart]) -> None:
         running = await RunningPart.start(part, self._log_folder, self._guardian.group)
@@ -113,6 +156,7 @@ class Supervisor:
             if ready.done() and not dead.done():
                 ready.result()
                 running.is_ready.set()
+                self._changed()
         finally:
             ready.cancel()
             dead.cancel()
@@ -124,15 +168,19 @@ class Supervisor:
         vain_restarts = 0
         while True:
             end = _said(await running.process.wait())
-            running.is_ready.clear()
-            if not running.is_killed:
+            self._is_not_ready(running)
+            is_held = not running.may_run.is_set()
+            if not running.is_killed and not is_held:
                 deaths.append(time.monotonic())
             running.is_killed = False
             if part.fatal:
                 raise SystemFailed(f"{part.name} {end}: {part.fatal}{running.last_words()}")
-            if len(deaths) == self._deaths_max and deaths[-1] - deaths[0] < self._deaths_window_seconds:
+            if is_held:
+                await running.may_run.wait()
+            elif len(deaths) == self._deaths_max and deaths[-1] - deaths[0] < self._deaths_window_seconds:
                 raise SystemFailed(f"{part.name} keeps dying, at last it {end}{running.last_words()}")
-            self._say(f"{part.name} {end}; restarting it (log: {running.log_path})")
+            else:
+                self._say(f"{part.name} {end}; restarting it (log: {running.log_path})")
             await running.restart()
             if await self._becomes_ready(running):
                 self._say(f"{part.name} is ready again")
@@ -144,6 +192,13 @@ class Supervisor:
                     end = f"at last it {self._said_of(running)}{running.last_words()}"
                     raise SystemFailed(f"{part.name} never became ready in {vain_restarts} restarts, {end}")
                 running.send_signal(signal.SIGKILL)
+
+    def _is_not_ready(self, running: RunningPart) -> None:
+        running.is_ready.clear()
+        self._changed()
+
+    def _note_frozen(self) -> None:
+        self._guardian.note_frozen(pid for running in self.parts for pid in running.frozen)
 
     def _said_of(self, running: RunningPart) -> str:
         """Of a part that did not become ready."""

@@ -8,8 +8,8 @@ import json
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,12 +17,16 @@ from types import TracebackType
 from typing import Any
 
 from infra.local import parts
+from infra.local.broken_parts import BrokenParts
+from infra.local.control import Control
 from infra.local.guardian import Guardian
 from infra.local.part import Part, Process, answer_of, ask
 from infra.local.ports import Ports
 from infra.local.postgres import SERVICES, Postgres
+from infra.local.run_folder import RunFolder
 from infra.local.supervisor import Supervisor, together
 from infra.local.usage import usage_of
+from infra.local.waits import waits
 from infra.system import Usage
 
 _HOST = "127.0.0.1"
@@ -59,6 +63,7 @@ class System:
         self._folder = folder
         self._settings = environment or {}
         self._say = say
+        self._told: list[Callable[[dict[str, Any]], None]] = []
 
     async def __aenter__(self) -> "System":
         self.ports.check_free()
@@ -66,11 +71,19 @@ class System:
             folder = self._folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shop-")))
             self._postgres = Postgres(self.ports.postgres)
             stack.callback(self._postgres.remove)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._postgres.write_passfile(folder / "pgpass")
+            self._control = Control(self.broken)
+            stack.callback(self._control.remove)
             logs = _emptied(folder / "logs")
-            guardian = await Guardian.start(self._postgres.folder)
-            self._supervisor = Supervisor(logs, guardian, say=self._say)
+            guardian = await Guardian.start(self._postgres.folder, self._control.folder)
+            self._supervisor = Supervisor(logs, guardian, say=self._say, changed=self._tell)
             stack.push_async_callback(self._supervisor.stop)
+            self._broken = BrokenParts(self._supervisor, self._tell_broker, say=self._say, changed=self._tell)
             await self._start(ledger_path=_emptied(folder / "card-network") / "ledger.jsonl")
+            await self._control.serve()
+            stack.push_async_callback(self._control.close)
+            stack.callback(self._broken.end)
             self._stack = stack.pop_all()
         return self
 
@@ -89,26 +102,49 @@ class System:
         return self._kafka
 
     def database_url(self, service: str, role: str | None = None) -> str:
-        """`role` is `<service>` unless told, or `<service>_owner`."""
+        """As `role`: `<service>` unless told, or with `_owner` or `_reader` behind it."""
         return self._postgres.database_url(service, role)
 
     def state(self) -> dict[str, Any]:
         """What runs now, for whoever looks from outside; no secrets."""
+        running = self._supervisor.parts
         return {
             "gateway_url": self.gateway_url,
             "traces_url": self.traces_url,
             "card_network_url": self.card_network_url,
             "kafka": self.kafka,
+            "postgres": self._postgres.reading(),
+            "control": str(self._control.path),
+            "settings": waits({each.part.name: each.part.environment for each in running}),
             "parts": [
                 {
-                    "name": running.part.name,
-                    "pid": running.process.pid,
-                    "is_ready": running.is_ready.is_set(),
-                    "address": running.part.address,
+                    "name": each.part.name,
+                    "pid": each.process.pid,
+                    "is_ready": each.is_ready.is_set(),
+                    "broken": self._broken.state(each.part.name),
+                    "address": each.part.address,
+                    "grpc": each.part.grpc,
                 }
-                for running in self._supervisor.parts
+                for each in running
             ],
         }
+
+    @contextmanager
+    def told(self, hear: Callable[[dict[str, Any]], None]) -> Generator[None]:
+        """Inside the block `hear` is given the state: now, and again whenever it has changed."""
+        self._told.append(hear)
+        try:
+            hear(self.state())
+            yield
+        finally:
+            self._told.remove(hear)
+
+    @contextmanager
+    def found_in(self, path: Path) -> Generator[None]:
+        """Inside the block `SHOP_FOLDER=path ./shop …` finds this system, wherever its own folder is."""
+        folder = RunFolder(path)
+        with folder.claimed(), self.told(folder.write_state):
+            yield
 
     def pid(self, name: str) -> int:
         return self._supervisor[name].process.pid
@@ -119,7 +155,16 @@ class System:
 
     async def ready(self, name: str) -> None:
         """Returns when the part is ready, again if it died."""
-        await self._supervisor[name].is_ready.wait()
+        await self._supervisor.ready(name)
+
+    def broken(self, name: str, how: str) -> AbstractAsyncContextManager[None]:
+        """Inside the block the part is broken by `stop`, `freeze` or `down`; after it the part is ready again.
+
+        Raises:
+            Impossible: not this part, or not so.
+            NotNow: it is broken already, or not ready.
+        """
+        return self._broken.broken(name, how)
 
     async def pause(self, name: str) -> None:
         self._supervisor[name].send_signal(signal.SIGSTOP)
@@ -170,6 +215,10 @@ class System:
         await self._supervisor.start(
             *(replace(part, environment={**part.environment, **self._settings.get(part.name, {})}) for part in stage)
         )
+
+    def _tell(self) -> None:
+        for hear in self._told:
+            hear(self.state())
 
     async def _broker_ready(self, process: Process) -> None:
         self._kafka = (await answer_of(process))["bootstrap_servers"]

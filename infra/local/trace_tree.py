@@ -19,11 +19,11 @@ _NS_PER_MS = 1_000_000
 # A trace that nobody meant to draw, such as one that a broken client never ends.
 LINES_MAX = 1_000
 
-# Where a span's work had waited, by the attribute that says how long, in milliseconds. In this system the broker is
-# never a real Kafka.
+MOCK_BROKER, KAFKA = "mock broker", "Kafka"
+# Where a span's work had waited, by the attribute that says how long, in milliseconds.
 _WAITS = {
     "shop.outbox.age_ms": "outbox",
-    "shop.kafka.age_ms": "mock broker",
+    "shop.kafka.age_ms": MOCK_BROKER,
     "shop.command.age_ms": "command outbox",
 }
 _WAIT_WIDTH = max(map(len, _WAITS.values()))
@@ -32,10 +32,11 @@ HEADING = f"{'start ms':>9} {'took ms':>9}  {'waited ms in':<{_WAIT_WIDTH + 8}}"
 
 _LEGEND = {
     "outbox": "outbox: from the promise, which is the event's row, until the broker had the message.",
-    "mock broker": (
-        f"mock broker: from then until the consumer began. It stands in for Kafka here, and holds a fetch for up to"
+    MOCK_BROKER: (
+        f"{MOCK_BROKER}: from then until the consumer began. It stands in for Kafka here, and holds a fetch for up to"
         f" {FETCH_WAIT_MS_MAX} ms; a real broker adds a few milliseconds."
     ),
+    KAFKA: f"{KAFKA}: from then until the consumer began.",
     "command outbox": "command outbox: from the saga's decision until this try of the call.",
     "batch": (
         "batch of N: N messages shared a transaction. The statements that are named served all of them, and stand in"
@@ -79,13 +80,18 @@ class Line:
 
 
 def trace_lines(
-    trace: Iterable[Span], show: Collection[str] = (), targets: Mapping[tuple[str, str], str] | None = None
+    trace: Iterable[Span],
+    show: Collection[str] = (),
+    targets: Mapping[tuple[str, str], str] | None = None,
+    *,
+    broker: str = MOCK_BROKER,
 ) -> list[Line]:
     """The lines of the drawing, from the top; at most LINES_MAX.
 
     Args:
         show: which details stand below each span; see `span_details.KINDS`.
         targets: what spans of other traces are called, by trace and span id; asked for when links are shown.
+        broker: what the wait on it is called, MOCK_BROKER or KAFKA.
     """
     spans = sorted(trace, key=lambda span: (span.start, -span.end))
     named = {(span.trace_id, span.id): f"{span.name} ({span.service})" for span in spans} | dict(targets or {})
@@ -100,7 +106,7 @@ def trace_lines(
             span=span,
             start_ms=(span.start - begin) / _NS_PER_MS,
             took_ms=(span.end - span.start) / _NS_PER_MS,
-            wait=_wait(span),
+            wait=_wait(span, broker),
             guide=guide,
             below=below + ("│ " if span.id in children else "  "),
             notes=(*_notes(span), *(("its parent is not in this trace",) if span.parent_id and not guide else ())),
@@ -130,11 +136,11 @@ def _hung(children: Mapping[str, list[Span]]) -> Iterator[tuple[Span, str, str]]
             waiting.append((child, below + ("└ " if is_last else "├ "), below + ("  " if is_last else "│ ")))
 
 
-def _wait(span: Span) -> Wait | None:
+def _wait(span: Span, broker: str) -> Wait | None:
     for attribute, place in _WAITS.items():
         # What is no number came from no program of ours.
         with suppress(KeyError, ValueError):
-            return Wait(float(span.attributes[attribute]), place)
+            return Wait(float(span.attributes[attribute]), broker if place == MOCK_BROKER else place)
     return None
 
 

@@ -25,6 +25,11 @@ async def test_a_key_is_not_used_for_another_purchase(network: Network, key: str
     assert (await network.call("GET", f"/charges/{key}")).json()["amountMinor"] == 500
 
 
+async def test_who_asks_whether_it_is_there_hears_so(network: Network) -> None:
+    """By the port that takes charges, for a caller who has no other; nothing is noted of it."""
+    assert (await network.call("GET", "/healthz")).json() == {"status": "ok"}
+
+
 async def test_an_unknown_key_is_not_found(network: Network, key: str) -> None:
     """Asking leaves no trace: the key may still be charged."""
     assert (await network.call("GET", f"/charges/{key}")).status_code == 404

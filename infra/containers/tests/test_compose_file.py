@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from catalogue import DEADLINES, SERVICE
 from infra.containers.system import ROOT
 
-PYTHON = ("gateway", "order", "payment", "inventory", "card-network", "topics")
-SCALE = ("order", "payment", "inventory")
+PYTHON = ("gateway", "order", "payment", "inventory", "card-network", "topics", "tools")
+SCALE = tuple(SERVICE)
 IMAGE_MB_MAX = 250
 COMPOSE = (ROOT / "compose.yaml").read_text()
 
@@ -26,7 +27,7 @@ def services() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def images() -> dict[str, Any]:
-    run("docker", "compose", "build", "--quiet")
+    run("docker", "compose", "--profile", "tools", "build", "--quiet")
     return {name: json.loads(run("docker", "image", "inspect", f"shop/{name}"))[0] for name in PYTHON}
 
 
@@ -40,12 +41,35 @@ def test_every_variable_is_documented_with_its_default() -> None:
 
 
 @pytest.mark.docker
-def test_everything_published_is_on_loopback_and_services_that_scale_publish_nothing(services: dict[str, Any]) -> None:
-    """Nobody else's machine reaches a port, and a second replica never meets the first one's."""
+def test_everything_published_is_on_loopback(services: dict[str, Any]) -> None:
+    """Nobody else's machine reaches a port; PostgreSQL's and the tools' not even this one."""
     published = {name: service.get("ports", []) for name, service in services.items()}
     assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
-    assert [name for name in SCALE if published[name]] == []
-    assert published["postgres"] == []
+    assert (published["postgres"], published["tools"]) == ([], [])
+
+
+@pytest.mark.docker
+def test_services_that_scale_publish_grpc_on_a_port_of_the_engines_choice(services: dict[str, Any]) -> None:
+    """A single replica can be looked into, and a second one never meets the first one's port."""
+    for name in SCALE:
+        ports = [(port["target"], port.get("published", "")) for port in services[name]["ports"]]
+        assert ports == [(SERVICE[name].grpc_port, "")]
+
+
+@pytest.mark.docker
+def test_every_wait_can_be_set(services: dict[str, Any]) -> None:
+    """A lesson about a deadline need not take as long as the deadline does."""
+    passed = {name: [key for key in services[name]["environment"] if key.endswith("_SECONDS")] for name in DEADLINES}
+    assert {name: sorted(keys) for name, keys in passed.items()} == {
+        name: sorted(names) for name, names in DEADLINES.items()
+    }
+
+
+@pytest.mark.docker
+def test_the_tools_are_neither_built_nor_started_with_the_shop() -> None:
+    """They are `./shop`'s, where it needs them."""
+    started = json.loads(run("docker", "compose", "config", "--format", "json"))["services"]
+    assert "tools" not in started
 
 
 @pytest.mark.docker
@@ -70,7 +94,7 @@ def test_the_outside_party_reaches_neither_databases_nor_kafka(services: dict[st
     """Who could write to Kafka could say that a payment was charged."""
     outside = {name for name, service in services.items() if "outside" in service["networks"]}
     assert list(services["card-network"]["networks"]) == ["outside"]
-    assert outside == {"card-network", "payment", "jaeger", "prometheus"}
+    assert outside == {"card-network", "payment", "jaeger", "prometheus", "tools"}
 
 
 @pytest.mark.docker
@@ -90,6 +114,21 @@ def test_images_are_small_run_as_nobody_special_and_hold_no_secret(images: dict[
         assert image["Size"] <= IMAGE_MB_MAX * 1_000_000, name
         assert image["Config"]["User"] == "shop"
         assert [each for each in image["Config"]["Env"] if "PASSWORD" in each or "DATABASE" in each] == []
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("images")
+def test_the_tools_image_holds_all_that_the_command_line_may_load() -> None:
+    """Verbs are loaded when they are used, so that a missing package or folder would be found by a user."""
+    script = (
+        "import importlib, pkgutil, cli, scenarios\n"
+        "names = [found.name for package in (cli, scenarios) for found in"
+        " pkgutil.walk_packages(package.__path__, package.__name__ + '.')]\n"
+        "for name in names: importlib.import_module(name)\n"
+        "print(len(names))"
+    )
+    loaded = run("docker", "run", "--rm", "--network=none", "--entrypoint", "python", "shop/tools", "-c", script)
+    assert int(loaded) > 20
 
 
 @pytest.mark.docker

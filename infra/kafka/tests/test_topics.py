@@ -15,8 +15,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from chassis import dead_letters
-from chassis.dead_letters import DeadLetters, redrive
+from chassis.dead_letters import DeadLetters
 from chassis.kafka import Producer
+from chassis.redrive import DeadLetterTopic
 from chassis.settings import ServiceSettings
 from chassis.tests.containers import KafkaContainer
 from chassis.tests.surroundings import settings_of_nowhere
@@ -99,7 +100,8 @@ async def test_the_largest_message_of_a_topic_finds_room_among_its_dead_letters(
         async with asyncio.timeout(10):
             await cemetery.bury(record, "a.group", "because " * 200)
         await cemetery.close()
-    assert await redrive(kafka.bootstrap_servers, "order.events") == 1
+    async with DeadLetterTopic(kafka.bootstrap_servers, "order.events") as dead:
+        assert await dead.redrive() == 1
 
 
 @asynccontextmanager

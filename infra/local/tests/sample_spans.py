@@ -11,6 +11,7 @@ from chassis.otlp import key_value
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER_TRACE_ID = "00000000000000000000000000000a0b"
+ROOT, CREATE, SEND, PROCESS, SAGA, AGAIN = (f"{number:016x}" for number in range(1, 7))
 # 2026-11-23T08:48:20Z
 BEGIN_NS = 1_795_423_700_000_000_000
 
@@ -130,4 +131,60 @@ def sample_exports() -> list[ExportTraceServiceRequest]:
         export("gateway", "fastapi", post),
         export("order", "chassis", served, inserted, created, other),
         export("gateway", "grpc", call),
+    ]
+
+
+def link(span_id: str, trace_id: str = TRACE_ID) -> Span.Link:
+    return Span.Link(trace_id=bytes.fromhex(trace_id), span_id=bytes.fromhex(span_id))
+
+
+def travelled() -> list[ExportTraceServiceRequest]:
+    """An event from its transaction through outbox and broker into the next service, and a command that failed once."""
+    unavailable = Status(code=Status.STATUS_CODE_ERROR, message="UNAVAILABLE")
+    release = {"shop.saga.direction": "compensate", "shop.command.age_ms": 1.0}
+    return [
+        export(
+            "inventory",
+            "chassis",
+            span(
+                "process order.events OrderPlaced",
+                PROCESS,
+                CREATE,
+                start_us=9_000,
+                took_us=2_000,
+                links=[link(CREATE), link(ROOT, OTHER_TRACE_ID)],
+                attributes={"shop.kafka.age_ms": 3.52},
+            ),
+        ),
+        export(
+            "order",
+            "chassis",
+            span("PlaceOrder", ROOT, took_us=3_000),
+            span("create order.events OrderPlaced", CREATE, ROOT, start_us=1_000, took_us=20),
+            span(
+                "send order.events OrderPlaced",
+                SEND,
+                CREATE,
+                start_us=4_000,
+                took_us=1_500,
+                attributes={"shop.outbox.age_ms": 4.48},
+            ),
+            span(
+                "saga release_stock",
+                SAGA,
+                ROOT,
+                start_us=12_000,
+                took_us=500,
+                status=unavailable,
+                attributes={**release, "shop.command.try": 1},
+            ),
+            span(
+                "saga release_stock",
+                AGAIN,
+                ROOT,
+                start_us=13_000,
+                took_us=500,
+                attributes={**release, "shop.command.try": 2},
+            ),
+        ),
     ]

@@ -17,6 +17,14 @@ from infra.local.supervisor import Supervisor, SystemFailed
 SLEEP = "import time; print('begun', flush=True); time.sleep(600)"
 SLEEP_DEAF_TO_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 
+# Has a child of its own session, which ends when it finds that its parent has.
+CHILD = (
+    "import os, time; parent = os.getppid(); print('begun', flush=True)\nwhile os.getppid() == parent: time.sleep(.01)"
+)
+PARENT = (
+    f"import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', {CHILD!r}], start_new_session=True).wait()"
+)
+
 
 async def at_once(_: Process) -> None:
     pass
@@ -153,6 +161,52 @@ async def test_killing_a_part_again_and_again_is_not_held_against_it(supervisor:
     assert not supervisor.failure.done()
 
 
+async def test_a_held_part_runs_again_when_it_is_released_and_not_before(supervisor: Supervisor, said: Said) -> None:
+    """However often: a death that was asked for is not held against it, and is no restart to be told of."""
+    await supervisor.start(part("order"))
+    for _ in range(5):
+        before = supervisor["order"].process
+        await supervisor.hold("order")
+        assert before.returncode == -signal.SIGTERM
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(supervisor.ready("order"), 0.1)
+        async with asyncio.timeout(10):
+            await supervisor.release("order")
+        assert is_alive(supervisor["order"].process.pid)
+    assert not supervisor.failure.done()
+    assert not any("restarting" in line for line in said)
+
+
+async def test_a_frozen_part_that_is_killed_is_not_restarted_before_it_is_released(supervisor: Supervisor) -> None:
+    """Who froze it may count on nothing happening."""
+    await supervisor.start(part("order"))
+    supervisor.freeze("order")
+    await supervisor.kill("order")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(supervisor.ready("order"), 0.1)
+    async with asyncio.timeout(10):
+        await supervisor.release("order")
+    assert is_alive(supervisor["order"].process.pid)
+
+
+async def test_every_change_is_told(tmp_path: Path, said: Said) -> None:
+    """Who keeps a picture of the parts has a true one."""
+    guardian = await Guardian.start()
+    pictures: list[list[bool]] = []
+
+    def take() -> None:
+        pictures.append([running.is_ready.is_set() for running in supervisor.parts])
+
+    supervisor = Supervisor(tmp_path, guardian, say=said, changed=take)
+    try:
+        await supervisor.start(part("order"))
+        await supervisor.kill("order")
+        await said.until("order is ready again")
+        assert (pictures[0], pictures[1], pictures[-1]) == ([True], [False], [True])
+    finally:
+        await supervisor.stop()
+
+
 async def test_the_death_of_a_part_that_all_depend_on_ends_the_system(supervisor: Supervisor) -> None:
     await supervisor.start(part("broker", fatal="its messages are gone"))
     await supervisor.kill("broker")
@@ -224,11 +278,12 @@ class Runner:
         self._leftover = leftover
 
     @classmethod
-    async def start(cls, folder: Path) -> "Runner":
+    async def start(cls, folder: Path, *, freezes: bool = False) -> "Runner":
         leftover = folder / "leftover"
         leftover.mkdir()
+        arguments = (str(folder), str(leftover), *(["freeze"] if freezes else []))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _RUNNER, str(folder), str(leftover), stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", _RUNNER, *arguments, stdout=asyncio.subprocess.PIPE
         )
         runner = cls(process, json.loads(await _line(process)), leftover)
         assert all(is_alive(pid) for pid in runner._pids)
@@ -253,6 +308,13 @@ async def _line(process: Process) -> bytes:
 async def test_nothing_is_left_when_the_runner_is_killed(tmp_path: Path) -> None:
     """SIGKILL gives the runner no chance; the guardian ends the children, deaf ones too, and removes the leftovers."""
     runner = await Runner.start(tmp_path)
+    runner.process.kill()
+    await runner.leaves_nothing()
+
+
+async def test_nothing_that_stands_still_is_left_when_the_runner_is_killed(tmp_path: Path) -> None:
+    """A database's children are no members of the group, and end by themselves when it has ended: once they wake."""
+    runner = await Runner.start(tmp_path, freezes=True)
     runner.process.kill()
     await runner.leaves_nothing()
 
@@ -286,14 +348,20 @@ from infra.local.tests.test_supervisor import part, says_begun
 
 async def main():
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-    folder, leftover = map(Path, sys.argv[1:])
+    folder, leftover = map(Path, sys.argv[1:3])
     guardian = await Guardian.start(leftover)
     supervisor = Supervisor(folder, guardian, say=lambda line: None)
     await supervisor.start(
         part("polite", {SLEEP!r}, until_ready=says_begun(folder / "polite.log")),
         part("deaf", {SLEEP_DEAF_TO_SIGTERM!r}, until_ready=says_begun(folder / "deaf.log")),
     )
-    print(json.dumps([guardian.group, *(running.process.pid for running in supervisor.parts)]), flush=True)
+    pids = [guardian.group, *(running.process.pid for running in supervisor.parts)]
+    if sys.argv[3:]:
+        await supervisor.start(part("parent", {PARENT!r}, until_ready=says_begun(folder / "parent.log")))
+        supervisor.freeze("parent")
+        pids += supervisor["parent"].frozen
+        assert len(supervisor["parent"].frozen) == 2
+    print(json.dumps(pids), flush=True)
     try:
         await asyncio.Event().wait()
     finally:

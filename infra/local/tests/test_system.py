@@ -146,6 +146,7 @@ async def test_a_second_interrupt_while_it_stops_leaves_no_process_behind(tmp_pa
     assert run.stdout is not None
     async with asyncio.timeout(SECONDS):
         await run.stdout.readuntil(b"API")
+        await until(lambda: RunFolder(tmp_path).read_state() is not None)
         state = RunFolder(tmp_path).read_state()
         run.send_signal(signal.SIGINT)
         await run.stdout.readuntil(b"Stopping\n")

@@ -9,12 +9,23 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from infra.local import span_details
 from infra.local.otlp_json import traces_json
 from infra.local.spans import trace_spans
-from infra.local.tests.sample_spans import OTHER_TRACE_ID, TRACE_ID, export, span
+from infra.local.tests.sample_spans import (
+    CREATE,
+    OTHER_TRACE_ID,
+    PROCESS,
+    ROOT,
+    SAGA,
+    SEND,
+    TRACE_ID,
+    export,
+    link,
+    span,
+    travelled,
+)
 from infra.local.trace_store import TraceStore
 from infra.local.trace_text import tree_text
 from infra.local.trace_tree import LINES_MAX, Line, Wait, legend, trace_lines
 
-ROOT, CREATE, SEND, PROCESS, SAGA, AGAIN = (f"{number:016x}" for number in range(1, 7))
 URL = "http://127.0.0.1:16686"
 
 
@@ -27,62 +38,6 @@ def lines_of(*exports: ExportTraceServiceRequest, show: tuple[str, ...] = ()) ->
 
 def lines_of_order(*spans: Span, show: tuple[str, ...] = ()) -> list[Line]:
     return lines_of(export("order", "chassis", *spans), show=show)
-
-
-def link(span_id: str, trace_id: str = TRACE_ID) -> Span.Link:
-    return Span.Link(trace_id=bytes.fromhex(trace_id), span_id=bytes.fromhex(span_id))
-
-
-def travelled() -> list[ExportTraceServiceRequest]:
-    """An event from its transaction through outbox and broker into the next service, and a command that failed once."""
-    unavailable = Status(code=Status.STATUS_CODE_ERROR, message="UNAVAILABLE")
-    release = {"shop.saga.direction": "compensate", "shop.command.age_ms": 1.0}
-    return [
-        export(
-            "inventory",
-            "chassis",
-            span(
-                "process order.events OrderPlaced",
-                PROCESS,
-                CREATE,
-                start_us=9_000,
-                took_us=2_000,
-                links=[link(CREATE), link(ROOT, OTHER_TRACE_ID)],
-                attributes={"shop.kafka.age_ms": 3.52},
-            ),
-        ),
-        export(
-            "order",
-            "chassis",
-            span("PlaceOrder", ROOT, took_us=3_000),
-            span("create order.events OrderPlaced", CREATE, ROOT, start_us=1_000, took_us=20),
-            span(
-                "send order.events OrderPlaced",
-                SEND,
-                CREATE,
-                start_us=4_000,
-                took_us=1_500,
-                attributes={"shop.outbox.age_ms": 4.48},
-            ),
-            span(
-                "saga release_stock",
-                SAGA,
-                ROOT,
-                start_us=12_000,
-                took_us=500,
-                status=unavailable,
-                attributes={**release, "shop.command.try": 1},
-            ),
-            span(
-                "saga release_stock",
-                AGAIN,
-                ROOT,
-                start_us=13_000,
-                took_us=500,
-                attributes={**release, "shop.command.try": 2},
-            ),
-        ),
-    ]
 
 
 def test_a_trace_is_drawn_as_a_tree_with_times_and_waits() -> None:

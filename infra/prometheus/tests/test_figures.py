@@ -1,18 +1,19 @@
 """The figures that the rules ask for are those that the running processes export."""
 
-import asyncio
 import contextlib
 import re
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
+from uuid_utils.compat import uuid7
 
 from chassis.testing import eventually
+from cli.failures import Unknown
+from cli.tests.commands import Commands
 from infra.local.ports import Ports
 from infra.local.system import System
 from infra.prometheus.tests.rules import ADDED, FOLDER, rules, scraped
@@ -86,13 +87,16 @@ def test_what_is_renamed_is_missed(samples: Samples) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_program_of_the_readme_asks_the_order_service(system: System) -> None:
-    """Whoever looks after a parked saga copies it as it stands there."""
-    [program] = re.findall(r"python - <<'END'\n(.*?)\nEND\n", (FOLDER / "README.md").read_text(), re.DOTALL)
-    assert "RetrySagaRequest(order_id=saga.order_id)" in program
-    asked = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program.replace("localhost:50051", f"127.0.0.1:{system.ports.order_grpc}"), stdout=PIPE
-    )
-    async with asyncio.timeout(30):
-        printed, _ = await asked.communicate()
-    assert (asked.returncode, printed) == (0, b"")
+async def test_the_commands_of_the_readme_work(system: System, tmp_path: Path) -> None:
+    """Whoever looks after a parked saga or a dead letter copies them as they stand there."""
+    shop = Commands(SHOP_FOLDER=str(tmp_path), SHOP_SYSTEM="embedded")
+    nobody = str(uuid7())
+    commands = re.findall(r"^\./shop (.*)$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 3
+    with system.found_in(tmp_path):
+        for command in commands:
+            said = await shop.run(*command.replace("ORDER_ID", nobody).split())
+            if "ORDER_ID" in command:
+                assert (said.code, said.errors) == (Unknown.exit_code, f"order {nobody} does not exist\n")
+            else:
+                assert (said.code, said.errors) == (0, "")
