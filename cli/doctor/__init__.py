@@ -1,0 +1,1 @@
+"""What `./shop doctor` looks at: every part, the settings that have to fit each other, and what waits for somebody."""
