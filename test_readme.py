@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from chassis.version import VERSION
+from cli.__main__ import VERBS
+from scenarios import NAMES
 
 ROOT = Path(__file__).parent
 README = (ROOT / "README.md").read_text()
@@ -50,6 +52,18 @@ def test_every_make_target_exists(target: str) -> None:
     """A reader who types a command is not told that there is no rule for it."""
     done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603, S607
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", sorted(set(re.findall(r"\./shop ([a-z][a-z-]*)", README))))
+def test_every_verb_of_the_command_line_exists(verb: str) -> None:
+    """A reader who types it is not told that there is no such command."""
+    assert verb in VERBS
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\./shop play ([a-z][a-z-]*)", README))))
+def test_every_scenario_that_is_named_exists(name: str) -> None:
+    """A reader who plays it sees what the README shows."""
+    assert name in NAMES
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from infra.local.system import System as Embedded
 from infra.system import System
 
 if TYPE_CHECKING:
+    from e2e.plays import Plays
     from e2e.stories import Stories
 
 T = TypeVar("T")
@@ -36,9 +37,10 @@ OVERRIDES = {
         "RESERVE_DEADLINE_SECONDS": "15",
         "CHARGE_DEADLINE_SECONDS": "10",
         "COMPENSATION_RETRY_SECONDS": "3",
+        "PARK_AFTER_SECONDS": "9",
     },
-    "payment": {"CARD_NETWORK_TIMEOUT_SECONDS": "2"},
-    "card-network": {"SILENCE_SECONDS": "15", "SLOW_SECONDS": "1"},
+    "payment": {"CARD_NETWORK_TIMEOUT_SECONDS": "4"},
+    "card-network": {"SILENCE_SECONDS": "15", "SLOW_SECONDS": "3"},
 }
 
 
@@ -258,6 +260,27 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and report.when == "call" and isinstance(system, Containers):
         report.sections.append(("the containers' last words", asyncio.run(system.logs())))
     return report
+
+
+@pytest.fixture(scope="session")
+def found(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The environment in which `./shop` finds this system."""
+    folder = tmp_path_factory.mktemp("run")
+    if isinstance(system, Containers):
+        yield {**system.environment, "SHOP_FOLDER": str(folder), "SHOP_SYSTEM": "containers"}
+    else:
+        assert isinstance(system, Embedded)
+        with system.found_in(folder):
+            yield {"SHOP_FOLDER": str(folder), "SHOP_SYSTEM": "embedded"}
+
+
+@pytest.fixture(scope="session")
+def plays(found: Mapping[str, str]) -> "Plays":
+    """The scenarios of `./shop play`, each played once on each system."""
+    # It needs what this file holds.
+    from e2e.plays import Plays
+
+    return Plays(found)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

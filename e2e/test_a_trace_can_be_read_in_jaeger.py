@@ -9,6 +9,7 @@ from playwright.async_api import Browser
 
 from e2e.conftest import on_containers
 from e2e.kinds import KINDS, POST, Kind
+from e2e.plays import PLAYED_THERE, Plays
 from e2e.stories import Stories
 from infra.jaeger.page import WIDTH, TracePage, page_of
 from infra.jaeger.pictures import PICTURES, take_pictures
@@ -54,6 +55,19 @@ async def test_no_name_is_cut_and_no_clock_is_suspected(our_page: TracePage, sto
         assert [row for row in rows if row.is_cut] == []
         assert our_page.warnings == []
         assert our_page.errors == []
+
+
+@pytest.mark.parametrize("name", PLAYED_THERE)
+async def test_the_traces_of_a_scenario_can_be_read_too(
+    own_page: TracePage, our_page: TracePage, plays: Plays, name: str
+) -> None:
+    """A name in each row, none cut in half of the page, no clock suspected: of whatever `./shop play` shows."""
+    for trace_id in (await plays.of(name)).trace_ids.values():
+        rows = await own_page.open(trace_id)
+        assert [row for row in rows if not row.has_name] == []
+        assert max(row.depth for row in rows) <= DEPTH_MAX
+        assert [row for row in await our_page.open(trace_id) if row.is_cut] == []
+        assert our_page.warnings == []
 
 
 @pytest.mark.parametrize("name", ["confirmed", "repeated POST"])

@@ -21,6 +21,8 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in re.sub(r"\\\n\s*", "", block).splitlines()]
 INLINE = re.findall(r"`(curl [^`]+)`", README)
 COMPOSE = [line for line in LINES if re.match(r"(\w+=\w+ )?docker compose ", line)]
+PSQL = [line for line in LINES if line.startswith("./shop psql ")]
+PLAY = [line for line in LINES if line.startswith("./shop play ")]
 CURL = [line for line in (*LINES, *INLINE) if line.startswith("curl ")]
 
 
@@ -37,6 +39,8 @@ def test_the_patterns_still_find_the_commands() -> None:
     """A README written otherwise does not turn this file into a test of nothing."""
     assert len(COMPOSE) >= 9
     assert len(CURL) >= 7
+    assert len(PSQL) >= 3
+    assert len(PLAY) >= 2
     assert {"make demo", "make start", "make status", "make stop"} <= set(LINES)
 
 
@@ -50,7 +54,7 @@ def containers() -> Iterator[dict[str, str]]:
 
 @pytest.mark.docker
 async def test_every_compose_and_curl_command_works(containers: dict[str, str]) -> None:
-    """In the order of the README: start, scale, break and mend, measure, ask; then stop and forget."""
+    """In the order of the README: start, scale, break and mend, measure, ask, look; then stop and forget."""
     ends = [line for line in COMPOSE if re.search(r" (stop|down)\b", line)]
     for line in COMPOSE:
         if line not in ends:
@@ -69,6 +73,11 @@ async def test_every_compose_and_curl_command_works(containers: dict[str, str]) 
             # Whoever types is slower than an order.
             where = f"http://127.0.0.1:{containers['GATEWAY_PORT']}/v1/orders/{order['orderId']}"
             await eventually(lambda where=where: confirmed(where), "the order is confirmed")
+    for line in PLAY:
+        assert "confirmed" in run(line, containers | {"SHOP_SYSTEM": "containers"}).lower()
+    for line in PSQL:
+        shown = run(line.replace("ORDER_ID", ids["ORDER_ID"]), containers | {"SHOP_SYSTEM": "containers"})
+        assert "(0 rows)" not in shown, line
     for line in ends:
         run(line, containers)
     assert run("docker compose ps --all --quiet", containers) == ""
