@@ -20,6 +20,8 @@ SERVICES = (
 )
 SERVICE = {service.name: service for service in SERVICES}
 TOPICS = tuple(service.topic for service in SERVICES)
+# What a topic's dead letters are called.
+DEAD = ".dead"
 
 # Every part of a running system, in the order of an order's way; the embedded system calls kafka `broker` and jaeger
 # `traces`.

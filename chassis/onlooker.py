@@ -1,7 +1,7 @@
 """Reads topics beside everybody: a member of no group, so that nothing is committed and nobody's partitions move."""
 
 import asyncio
-import heapq
+from collections import deque
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -96,12 +96,19 @@ class Onlooker:
             yield record
 
     async def tail(self, topics: Collection[str], *, from_beginning: bool) -> AsyncGenerator[Record]:
-        """What is there now, if that is wanted, the oldest first, and then whatever comes; it never ends."""
+        """What is there now, if that is wanted, the oldest first, and then whatever comes; it never ends.
+
+        Nothing that comes once this has returned is missed.
+        """
         partitions = await self.partitions(topics)
         ends = await self._consumer.end_offsets(partitions)
-        if from_beginning:
-            async for record in self._between(await self._consumer.beginning_offsets(partitions), ends):
-                yield record
+        return self._tail(await self._consumer.beginning_offsets(partitions) if from_beginning else {}, ends)
+
+    async def _tail(
+        self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> AsyncGenerator[Record]:
+        async for record in self._between(begins, ends):
+            yield record
         self._from(ends)
         while True:
             fetched = await self._consumer.getmany(timeout_ms=1000)
@@ -113,21 +120,29 @@ class Onlooker:
     ) -> AsyncGenerator[Record]:
         """Merged by time; within a partition the order is Kafka's."""
         unread = {partition: begin for partition, begin in begins.items() if begin < ends[partition]}
-        if not unread:
-            return
-        self._from(unread)
-        heads = [await self._next(partition) for partition in unread]
-        heapq.heapify(heads)
+        if unread:
+            self._from(unread)
+        heads = {partition: deque[Record]() for partition in unread}
         while heads:
-            _, _, partition, record = heapq.heappop(heads)
+            if not all(heads.values()):
+                await self._fetch(heads, ends)
+                continue
+            partition = min(heads, key=lambda partition: _timestamp(heads[partition][0]))
+            record = heads[partition].popleft()
+            if record.offset + 1 >= ends[partition]:
+                del heads[partition]
             yield record
-            if record.offset + 1 < ends[partition]:
-                heapq.heappush(heads, await self._next(partition))
 
-    async def _next(self, partition: TopicPartition) -> tuple[int, int, TopicPartition, Record]:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            record: Record = await self._consumer.getone(partition)
-        return record.timestamp, record.offset, partition, record
+    async def _fetch(self, heads: Mapping[TopicPartition, deque[Record]], ends: Mapping[TopicPartition, int]) -> None:
+        fetched = await self._consumer.getmany(timeout_ms=int(1000 * ANSWER_SECONDS_MAX))
+        if not fetched:
+            raise KafkaTimeoutError(f"no message within {ANSWER_SECONDS_MAX:g} s, although there are more")
+        for partition, records in fetched.items():
+            if partition in heads:
+                heads[partition].extend(records)
+            if records[-1].offset + 1 >= ends[partition]:
+                # Else a mock broker would be asked for what is behind the end, and hold the fetches of the others too.
+                self._consumer.pause(partition)
 
     def _from(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._consumer.assign(list(offsets))

@@ -74,7 +74,8 @@ class Redriven:
         return offset < self._before or offset in self._beyond
 
     def add(self, offset: int, first_offset: int) -> None:
-        """
+        """One more was sent back.
+
         Args:
             first_offset: the oldest letter that is left; what was before it needs no memory.
         """
@@ -85,7 +86,8 @@ class Redriven:
         self._beyond = {each for each in self._beyond if each > self._before}
 
     def to_commit(self) -> OffsetAndMetadata:
-        """
+        """The same as a commit.
+
         Raises:
             TooScattered: it does not fit.
         """
@@ -145,7 +147,8 @@ class DeadLetterTopic:
                 yield DeadLetter(record, record.offset in self._redriven[_place(record)])
 
     async def letter(self, partition: int, offset: int) -> DeadLetter:
-        """
+        """The letter at this place.
+
         Raises:
             NoSuchLetter: there is none.
         """

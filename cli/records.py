@@ -92,7 +92,8 @@ def headers_of(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str | N
 
 
 def _payload(record: Record) -> Json:
-    """
+    """What the event says.
+
     Raises:
         Poison: it is no event, or nobody knows its type.
     """

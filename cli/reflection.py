@@ -39,7 +39,8 @@ class Reflection:
         return sorted(service.name for service in answer.list_services_response.service)
 
     async def service(self, full_name: str) -> ServiceDescriptor:
-        """
+        """One service with its methods; its messages are in the pool then.
+
         Raises:
             NotOffered: the server knows no such service.
         """

@@ -119,9 +119,7 @@ class Stage(Protocol):
         """Returns once at least so many are available; restocks what is missing."""
         ...
 
-    async def available(self, sku: str) -> int:
-        """How many of an article can be reserved now."""
-        ...
+    async def available(self, sku: str) -> int: ...
 
     async def place(
         self, card_token: str = VISA, *, sku: str = BEANS, quantity: int = 2, key: str = "", follow: bool = True
@@ -188,9 +186,7 @@ class Stage(Protocol):
         """The order's saga, once it is parked."""
         ...
 
-    async def retried(self, placed: Placed) -> None:
-        """RetrySaga, as an operator."""
-        ...
+    async def retried(self, placed: Placed) -> None: ...
 
     async def told(self, order_id: str, operation: str, service: str, told: Spans) -> None:
         """Returns once the trace with such a span about this order has those spans too."""

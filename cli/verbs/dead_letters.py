@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from catalogue import TOPICS
+from catalogue import DEAD, TOPICS
 from cli.failures import Malformed, Unknown, WrongState
 from cli.session import Session, runs
 from cli.values import counted, moment
@@ -14,7 +14,6 @@ from cli.values import counted, moment
 if TYPE_CHECKING:
     from chassis.redrive import DeadLetter
 
-DEAD = ".dead"
 _ID = re.compile(r"(?P<topic>.+)/(?P<partition>\d+)/(?P<offset>\d+)")
 
 Json = dict[str, Any]
@@ -57,7 +56,7 @@ def _place(letter_id: str) -> tuple[str, int, int]:
     return _topic(found["topic"]), int(found["partition"]), int(found["offset"])
 
 
-@command.command("list")
+@command.command("list", short_help="List the dead letters of a topic, or of all.")
 @click.argument("topic", required=False, shell_complete=_topics)
 @runs
 async def list_letters(session: Session, topic: str | None) -> None:
@@ -115,7 +114,7 @@ def _as_json(letter: "DeadLetter") -> Json:
     }
 
 
-@command.command()
+@command.command(short_help="Show one: why it died, its headers, its payload.")
 @click.argument("letter_id", metavar="ID")
 @runs
 async def show(session: Session, letter_id: str) -> None:
@@ -161,7 +160,7 @@ def _show(console: Console, data: Json) -> None:
         line(json.dumps(data["payload"], indent=2))
 
 
-@command.command()
+@command.command(short_help="Send one back, or all of a topic that wait.")
 @click.argument("what", metavar="ID|TOPIC", shell_complete=_topics)
 @runs
 async def redrive(session: Session, what: str) -> None:

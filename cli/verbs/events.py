@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from catalogue import TOPICS
+from catalogue import DEAD, TOPICS
 from cli.failures import Unknown
 from cli.session import Session, runs
 from cli.values import ORDER_ID, moment
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 # Below it the columns of a line would not fit: an order's id, a trace's id, and what is between.
 WIDE = 124
-# What a topic's dead letters are called.
-DEAD = ".dead"
 
 
 @click.group(short_help="Read the events on Kafka, decoded.")
@@ -76,7 +74,10 @@ async def _tail(
     async with asking(kafka), Onlooker(kafka) as onlooker:
         topics = [topic] if topic else list(TOPICS)
         await _check(onlooker, topics)
-        records = onlooker.tail(topics, from_beginning=from_beginning) if follows else onlooker.past(topics)
+        if follows:
+            records = await onlooker.tail(topics, from_beginning=from_beginning)
+        else:
+            records = onlooker.past(topics)
         if follows and not from_beginning:
             session.out.remark(f"Waiting for what comes on {', '.join(topics)}; Ctrl-C ends it.", "dim")
         async with aclosing(records):

@@ -25,7 +25,7 @@ def _cards(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str
     return [card for card in CARDS if card.startswith(begun)]
 
 
-@command.command()
+@command.command(short_help="Place an order, as a customer.")
 @click.option("--sku", default="espresso-beans", show_default=True, help="The article; `./shop stock` lists them.")
 @click.option("--quantity", type=click.IntRange(1, 10_000), default=2, show_default=True, help="How many.")
 @click.option(
@@ -57,7 +57,7 @@ async def place(session: Session, sku: str, quantity: int, card: str, customer: 
         await out.while_read(follow(session, order["orderId"], until_decided=True))
 
 
-@command.command()
+@command.command(short_help="All that is known of an order.")
 @click.argument("order_id", type=ORDER_ID)
 @runs
 async def show(session: Session, order_id: str) -> None:
@@ -149,7 +149,7 @@ async def list_orders(session: Session, customer: str, status: str | None, limit
         session.out.say("There is no such order." if customer or status else "There is no order yet.")
 
 
-@command.command()
+@command.command(short_help="Cancel an order, as its customer.")
 @click.argument("order_id", type=ORDER_ID)
 @runs
 async def cancel(session: Session, order_id: str) -> None:
@@ -170,7 +170,7 @@ async def cancel(session: Session, order_id: str) -> None:
     out.show({**order, "tracePage": page}, render)
 
 
-@command.command()
+@command.command(short_help="Follow its timeline as it grows.")
 @click.argument("order_id", type=ORDER_ID)
 @runs
 async def watch(session: Session, order_id: str) -> None:
@@ -191,7 +191,7 @@ def _kinds(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[str
     return kinds
 
 
-@command.command()
+@command.command(short_help="Draw its trace, and those of a later cancel, retry or POST.")
 @click.argument("order_id", type=ORDER_ID)
 @click.option("--follow", is_flag=True, help="Draw it as it grows, until the order has ended and all of it is told.")
 @click.option("--show", default="", callback=_kinds, help=f"What stands below each span: {','.join(SHOWN)}.")
