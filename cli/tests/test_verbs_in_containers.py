@@ -1,6 +1,7 @@
 """The verbs on containers: the real Kafka, PostgreSQL and Jaeger, and replicas."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from chassis.version import VERSION
 from cli.tests.commands import Commands
 from cli.tests.orders import decided
 from infra.containers.system import System
+from infra.local.run_folder import RunFolder
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.docker]
 
@@ -97,3 +99,19 @@ async def test_nothing_waits_in_an_outbox(shop: Commands) -> None:
 async def test_a_topic_that_nobody_knows_is_named(shop: Commands) -> None:
     said = await shop.run("events", "tail", "oder.events")
     assert (said.code, "There is no topic oder.events" in said.errors) == (5, True)
+
+
+async def test_of_two_systems_one_has_to_be_chosen(system: System, tmp_path: Path) -> None:
+    """Which one is meant is for the user to say, by an option or by SHOP_SYSTEM."""
+    commands, folder = Commands(SHOP_FOLDER=str(tmp_path), **system.environment), RunFolder(tmp_path)
+    # What the embedded runner holds and has written; nothing of it is asked before it is chosen.
+    addresses = dict.fromkeys(("gateway_url", "traces_url", "card_network_url", "kafka"), "")
+    with folder.claimed():
+        folder.write_state(addresses | {"parts": []})
+        refused = await commands.run("stock")
+        assert (refused.code, refused.out) == (4, "")
+        assert "--system" in refused.errors
+        assert "SHOP_SYSTEM" in refused.errors
+        assert (await commands.run("stock", "--system", "containers")).code == 0
+        assert (await commands.beside(SHOP_SYSTEM="containers").run("stock")).code == 0
+    assert (await commands.run("stock")).code == 0
