@@ -15,6 +15,10 @@ from scenarios.scenario import Order, Scenario
 
 Json = dict[str, Any]
 
+MISSING = (
+    "Some spans of this trace have not come; look again in a moment. With TRACE_ASYNC=link they are in other traces,"
+    " with TRACE_SAMPLE_RATIO below 1 they may be nowhere."
+)
 # Beyond that a race would fill the screen with the same story.
 ORDERS_MAX = 3
 
@@ -42,7 +46,7 @@ def outcome(result: Result, out: Output, system: Running) -> None:
         out.say(f"Trace of {told.title}: {len(told.spans)} spans", style="bold")
         print_tree(out.console, told.spans, system.kind, explained=number == 0, marked=shows_it.id if shows_it else "")
         if not told.is_whole:
-            out.say("Some spans of this trace have not come; look again in a moment.", style="bold red")
+            out.say(MISSING, style="bold red")
     out.say("")
     for order in result.seen.orders[:ORDERS_MAX]:
         _order(order, out)

@@ -44,7 +44,7 @@ class Commands:
 
     def __init__(self, **environment: str) -> None:
         import_path = os.pathsep.join((str(ROOT), str(ROOT / "protos" / "generated")))
-        self._environment: Mapping[str, str] = {**os.environ, "PYTHONPATH": import_path, **environment}
+        self.environment: Mapping[str, str] = {**os.environ, "PYTHONPATH": import_path, **environment}
 
     async def start(self, *arguments: str, terminal: int | None = None, stdin: int = DEVNULL) -> Process:
         """As from a terminal: what a shell starts in the background ignores SIGINT, and so does whatever it starts."""
@@ -54,7 +54,7 @@ class Commands:
                 sys.executable,
                 *("-m", "cli", *arguments),
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdin=stdin if terminal is None else terminal,
                 stdout=PIPE if terminal is None else terminal,
                 stderr=PIPE if terminal is None else terminal,
@@ -76,7 +76,7 @@ class Commands:
 
     def beside(self, **environment: str) -> "Commands":
         """The same, with more in its environment."""
-        return Commands(**{**self._environment, **environment})
+        return Commands(**{**self.environment, **environment})
 
     async def in_terminal(self, columns: int, *arguments: str, typed: str = "") -> tuple[int, str]:
         """The exit code, and all that a terminal of this width was given, in which somebody types this."""
