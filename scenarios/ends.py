@@ -1,4 +1,7 @@
-"""The spans that come last in a trace, by what they say: a trace that has them has told everything."""
+"""The spans that come last in a trace, by what they say, and those whose number is chance.
+
+A trace that has the last ones has told everything.
+"""
 
 from scenarios.scenario import Spans
 
@@ -39,3 +42,8 @@ VOIDED = (
     + processed("order", "payment.PaymentVoided")
     + (("payment", "void charge"), ("card-network", "POST /charges/{key}/void"))
 )
+# The charge's deadline has passed, and the money that was taken all the same is given back.
+TURNED_BACK = (*RESERVED, *CHARGED, *REFUNDED, *RELEASED, *REJECTED, ("order", "saga deadline"))
+
+# Names of spans that repeat by chance while the card network does not answer.
+UNANSWERED = ("charge card", "void charge", "saga refund_payment", "saga deadline", "GET /charges/{key}")

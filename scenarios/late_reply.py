@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from scenarios.ends import CHARGED, REFUNDED, REJECTED, RELEASED, RESERVED
+from scenarios.ends import TURNED_BACK, UNANSWERED
 from scenarios.scenario import BEANS, Choice, Deadlines, Scenario, Stage
 
 
@@ -57,13 +57,7 @@ SCENARIO = Scenario(
     shown_by=("order", "saga heard PaymentCharged"),
     lesson="Every pair of step and event has its reaction, late ones too: see `react` in services/order/saga.py.",
     play=play,
-    told=RESERVED + CHARGED + REFUNDED + RELEASED + REJECTED + (("order", "saga deadline"),),
+    told=TURNED_BACK,
     waits=waits,
-    repeats=(
-        "charge card",
-        "void charge",
-        "saga refund_payment",
-        "saga deadline",
-        "GET /charges/{key}",
-    ),
+    repeats=UNANSWERED,
 )

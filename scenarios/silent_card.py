@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from scenarios.ends import CHARGED, REFUNDED, REJECTED, RELEASED, RESERVED
+from scenarios.ends import TURNED_BACK, UNANSWERED
 from scenarios.scenario import BEANS, Choice, Deadlines, Scenario, Stage
 
 # The card worker's longest pause between two questions.
@@ -51,13 +51,7 @@ SCENARIO = Scenario(
     shown_by=("order", "saga deadline"),
     lesson="A deadline turns the saga back; a compensation is tried until it is done, or a person is called.",
     play=play,
-    told=RESERVED + CHARGED + REFUNDED + RELEASED + REJECTED + (("order", "saga deadline"),),
+    told=TURNED_BACK,
     waits=waits,
-    repeats=(
-        "charge card",
-        "void charge",
-        "saga refund_payment",
-        "saga deadline",
-        "GET /charges/{key}",
-    ),
+    repeats=UNANSWERED,
 )

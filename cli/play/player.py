@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.failures import Impossible, NotAsExpected
 from cli.play.stage import LiveStage, Wanted
-from cli.play.watching import Watched
+from cli.play.watching import Watched, short
 from cli.session import Session
 from cli.traces import Traces, is_whole
 from infra.local.spans import Span
@@ -163,7 +163,7 @@ async def _order(stage: LiveStage, watched: Watched) -> Order:
         stage.found("inventory/GetReservation", watched.order_id),
     )
     entries = (await stage.rpc.ask("order/GetOrderTimeline", {"orderId": watched.order_id}))["entries"]
-    events = tuple(entry["event"].rpartition(".")[2] for entry in entries)
+    events = tuple(short(entry["event"]) for entry in entries)
     return Order(order=order, events=events, timeline=tuple(entries), payment=payment, reservation=reservation)
 
 

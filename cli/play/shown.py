@@ -9,6 +9,7 @@ from rich.table import Table
 from cli.output import Output
 from cli.play.player import Result
 from cli.systems.running import Running
+from cli.values import money
 from infra.local.drawing import MARK, print_tree
 from infra.local.spans import Span
 from scenarios.scenario import Order, Scenario
@@ -29,8 +30,8 @@ def intro(scenario: Scenario, waits: Mapping[str, float], out: Output) -> None:
     for sentence in scenario.does:
         out.say(f"  {sentence}")
     seconds = sum(waits.values()) + scenario.slack_seconds
-    because = "".join(f"; {seconds:g} s: {what}" for what, seconds in waits.items())
-    out.say(f"  It takes up to {seconds:.0f} s{because}.", style="dim")
+    named = "; ".join(f"{wait:g} s: {what}" for what, wait in waits.items())
+    out.say(f"  It takes up to {seconds:.0f} s.{f' Of these, {named}.' if named else ''}", style="dim")
     out.say("")
     out.say(scenario.question, style="bold")
     for number, choice in enumerate(scenario.choices, 1):
@@ -69,13 +70,11 @@ def _money(payment: Json) -> str:
         return "no payment: nobody was asked for money"
     entries = payment["ledgerEntries"]
     booked = ", ".join(
-        f"{entry['posting'].lower()} {entry['account'].lower()} {_amount(entry['amount'], sign=True)}"
-        for entry in entries
+        f"{entry['posting'].lower()} {entry['account'].lower()} {money(entry['amount'])}" for entry in entries
     )
     total = sum(int(entry["amount"]["amountMinor"]) for entry in entries)
     ledger = f"ledger: {booked}; sum {total / 100:.2f}" if entries else "ledger: nothing was booked"
-    amount = f" {_amount(payment['amount'])}" if payment.get("amount") else ""
-    return f"{payment['state']}{amount}; {ledger}"
+    return f"{payment['state']} {money(payment.get('amount'))}".rstrip() + f"; {ledger}"
 
 
 def _goods(reservation: Json) -> str:
@@ -89,10 +88,6 @@ def _shelf(stock: Mapping[str, tuple[Json, Json]], out: Output) -> None:
     for sku, (before, now) in stock.items():
         words = [f"{name} {before[name]} → {now[name]}" for name in ("available", "held")]
         out.say(f"On the shelf, {sku}: {', '.join(words)}")
-
-
-def _amount(money: Json, *, sign: bool = False) -> str:
-    return f"{int(money['amountMinor']) / 100:{'+' if sign else ''}.2f} {money['currencyCode']}"
 
 
 def _answer(result: Result, shows_it: Span | None, out: Output) -> None:

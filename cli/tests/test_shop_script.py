@@ -70,10 +70,9 @@ def test_without_python_and_docker_it_says_what_to_install(tmp_path: Path) -> No
     assert "make start" in ended.stderr
 
 
+@pytest.mark.docker
 def test_an_engine_that_does_not_answer_is_named(tmp_path: Path) -> None:
     """With what the client said about it."""
-    if shutil.which("docker") is None:
-        pytest.skip("there is no docker to ask an engine with")
     ended = run(bare(tmp_path), "--help", DOCKER_HOST="tcp://127.0.0.1:1")
     assert (ended.returncode, ended.stdout) == (4, "")
     assert "no Docker engine answers: " in ended.stderr
