@@ -162,7 +162,8 @@ take() {
 
 # Until ./shop has ended, in which way ever: the only other end of `life` is its own.
 attend() {
-  trap '' INT TERM HUP
+  # PIPE comes from saying what went wrong to a reader that is gone.
+  trap '' INT QUIT TERM HUP PIPE
   { cat "$work/life"; : >"$work/ended"; } &
   until [ -e "$work/ended" ]; do
     for asked in "$work"/asks/*.run "$work"/asks/*.keep "$work"/asks/*.undo; do take "$asked"; done

@@ -160,3 +160,33 @@ def test_the_script_knows_every_part() -> None:
     known = run("sh", "-c", '. cli/systems/attendant.sh; for part; do is_part "$part" || exit 1; done', "sh", *PARTS)
     assert known.returncode == 0
     assert not granted("network", "connect", "--alias", "elsewhere", "shop_default", "shop-order-1")
+
+
+def test_everything_is_undone_even_if_nobody_reads_what_went_wrong(tmp_path: Path) -> None:
+    """As behind `| head`: what cannot be undone is said to nobody, and is no reason to leave the rest broken."""
+    work, tools = tmp_path / "work", tmp_path / "tools"
+    for folder in (tools, work / "kept", work / "asks"):
+        folder.mkdir(parents=True)
+    docker = tools / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/log\n[ "$2" != gone ]\n')
+    docker.chmod(0o755)
+    for name, part in (("1-1", "order"), ("1-2", "gone")):
+        (work / "kept" / name).write_text(f"start\n{part}\n")
+    # Its input is what ends with ./shop; it has ended.
+    (work / "life").touch()
+    (work / "over").touch()
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = f"set -u; work={work} container=shop-tools; . cli/systems/attendant.sh; attend"
+    # Python ignores PIPE, and gives it back to what it starts.
+    subprocess.run(
+        ("/bin/sh", "-c", script),
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"},
+        stderr=writer,
+        check=False,
+        timeout=60,
+    )
+    os.close(writer)
+    assert (tmp_path / "log").read_text().splitlines()[:4] == ["start gone"] * 3 + ["start order"]
+    assert not work.exists()

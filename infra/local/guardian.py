@@ -14,8 +14,10 @@ from infra.local.part import send_signal
 # The runner holds the only other end of the shell's input, so `read` fails when the runner is gone, even if killed.
 # Each line names the processes that stand still then: they would hear nothing, and not all are in the group.
 # The children are asked first, so that the database can give back its shared memory.
+# Without the runner the group is an orphaned one: if a process of it stands still then, the kernel sends HUP to all.
+# INT and QUIT a terminal may send, and PIPE comes from complaining to a reader that is gone too.
 _LAST_WILL = """
-trap '' TERM
+trap '' HUP INT QUIT PIPE TERM
 frozen=
 while read -r line; do frozen=$line; done
 [ -z "$frozen" ] || kill -CONT $frozen

@@ -283,18 +283,26 @@ class Runner:
         leftover.mkdir()
         arguments = (str(folder), str(leftover), *(["freeze"] if freezes else []))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _RUNNER, *arguments, stdout=asyncio.subprocess.PIPE
+            # In a session of its own, so that its children have lost theirs, for the kernel, when it is gone.
+            *(sys.executable, "-c", _RUNNER, *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         runner = cls(process, json.loads(await _line(process)), leftover)
         assert all(is_alive(pid) for pid in runner._pids)
         return runner
+
+    @property
+    def guardian(self) -> int:
+        return self._pids[0]
 
     async def is_stopping(self) -> None:
         assert await _line(self.process) == b"stopping\n"
 
     async def leaves_nothing(self) -> None:
         async with asyncio.timeout(10):
-            await self.process.wait()
+            # To the end of what it prints, which comes when no process is left that could print there.
+            await self.process.communicate()
         await until(lambda: not any(is_alive(pid) for pid in self._pids))
         assert not self._leftover.exists()
 
@@ -315,6 +323,23 @@ async def test_nothing_is_left_when_the_runner_is_killed(tmp_path: Path) -> None
 async def test_nothing_that_stands_still_is_left_when_the_runner_is_killed(tmp_path: Path) -> None:
     """A database's children are no members of the group, and end by themselves when it has ended: once they wake."""
     runner = await Runner.start(tmp_path, freezes=True)
+    runner.process.kill()
+    await runner.leaves_nothing()
+
+
+async def test_nothing_is_left_when_the_kernel_hangs_the_guardian_up(tmp_path: Path) -> None:
+    """So it does with a group that has lost its runner while one of its processes stands still."""
+    runner = await Runner.start(tmp_path)
+    os.kill(runner.guardian, signal.SIGSTOP)
+    runner.process.kill()
+    await runner.leaves_nothing()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE])
+async def test_nothing_is_left_whatever_signal_the_guardian_gets_first(tmp_path: Path, number: signal.Signals) -> None:
+    """What a terminal or a reader that left sends to all that came of a command is no end of its work."""
+    runner = await Runner.start(tmp_path)
+    os.kill(runner.guardian, number)
     runner.process.kill()
     await runner.leaves_nothing()
 
