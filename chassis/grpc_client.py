@@ -12,6 +12,7 @@ import grpc.aio
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from chassis import telemetry
+from chassis.grpc_channel import RedialledChannel
 
 # The monotonic time at which the caller of the work in hand stops waiting.
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -27,6 +28,28 @@ def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.
         retries: calls that found nobody (UNAVAILABLE) are made again, at most twice; two layers of retries multiply.
         traced: each call has a CLIENT span, and the caller's deadline. Off where the caller sees to both by itself.
     """
+    options = [
+        ("grpc.service_config", json.dumps(_service_config(retries))),
+        ("grpc.enable_retries", int(retries)),
+        # A lost replica is tried again soon: the default backs off to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        # In spite of its name, what a connection may take: calls wait for it, by default twenty seconds.
+        ("grpc.min_reconnect_backoff_ms", 2000),
+        # Else a new channel would get the lost connections of the one before, and wait as they do.
+        ("grpc.use_local_subchannel_pool", 1),
+        # A lost address is a reason to ask the name again at once: by default half a minute lies between two questions.
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
+        ("grpc.keepalive_time_ms", 30_000),
+        # The proxy of `http_proxy` leads out of the house, and who is called here is inside.
+        ("grpc.enable_http_proxy", 0),
+    ]
+    interceptors = [UnaryClient(), StreamClient()] if traced else []
+    return RedialledChannel(lambda: grpc.aio.insecure_channel(address, options=options, interceptors=interceptors))
+
+
+def _service_config(retries: bool) -> dict[str, Any]:
+    """Over every healthy replica, one after the other."""
     config: dict[str, Any] = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "healthCheckConfig": {"serviceName": ""},
@@ -45,20 +68,7 @@ def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.
             }
         ]
         config["retryThrottling"] = {"maxTokens": 100, "tokenRatio": 0.1}
-    options = [
-        ("grpc.service_config", json.dumps(config)),
-        ("grpc.enable_retries", int(retries)),
-        # A lost replica is tried again soon: the default backs off to two minutes.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2000),
-        # A lost address is a reason to ask the name again at once: by default half a minute lies between two questions.
-        ("grpc.dns_min_time_between_resolutions_ms", 1000),
-        ("grpc.keepalive_time_ms", 30_000),
-        # The proxy of `http_proxy` leads out of the house, and who is called here is inside.
-        ("grpc.enable_http_proxy", 0),
-    ]
-    interceptors = [UnaryClient(), StreamClient()] if traced else []
-    return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    return config
 
 
 def remaining_seconds(wanted: float | None) -> float:
