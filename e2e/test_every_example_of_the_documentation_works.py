@@ -91,6 +91,26 @@ async def test_the_example_of_a_timeline_is_that_of_a_good_order(own_shop: Shop,
     assert shown == real
 
 
+async def test_the_rows_that_are_shown_of_the_sagas_table_stand_in_it(own_shop: Shop, document: Json) -> None:
+    """Word for word, and the first one first."""
+    content = document["paths"]["/v1/saga"]["get"]["responses"]["200"]["content"]
+    shown = content["application/json"]["examples"]["some-rows"]["value"]["transitions"]
+    real = (await own_shop.get("/v1/saga"))["transitions"]
+    assert [row for row in real if row in shown] == shown
+    assert shown[0] == real[0]
+
+
+async def test_the_saga_of_a_good_order_ends_as_its_example(own_shop: Shop, document: Json) -> None:
+    """With the same fields: nothing is awaited any more, and nothing was turned back."""
+    content = document["paths"]["/v1/orders/{order_id}/saga"]["get"]["responses"]["200"]["content"]
+    example = content["application/json"]["examples"]["confirmed"]["value"]
+    order = (await own_shop.client.post("/v1/orders", json=orders_to_try(document)["good-order"])).json()
+    await own_shop.ended(order["orderId"])
+    saga = await own_shop.get(f"/v1/orders/{order['orderId']}/saga")
+    assert saga.keys() == example.keys()
+    assert (saga["step"], saga["attempt"]) == (example["step"], example["attempt"])
+
+
 @dataclass(frozen=True)
 class Call:
     """One way to try an operation, made of its examples and of the links that lead to it."""

@@ -271,7 +271,7 @@ async def test_a_query_where_none_is_taken_is_refused(client: httpx.AsyncClient,
     assert fields(answer) == ["customerId"]
 
 
-@pytest.mark.parametrize("path", ["/v1/orders/7", "/v1/orders/7/timeline", "/v1/payments/7"])
+@pytest.mark.parametrize("path", ["/v1/orders/7", "/v1/orders/7/timeline", "/v1/orders/7/saga", "/v1/payments/7"])
 async def test_a_path_that_holds_no_id_is_refused_by_name(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
 
@@ -299,7 +299,7 @@ async def test_a_body_that_contradicts_the_path_is_refused(client: httpx.AsyncCl
     assert upstream.requests == []
 
 
-@pytest.mark.parametrize("path", ["", "/timeline", ":watch"])
+@pytest.mark.parametrize("path", ["", "/timeline", "/saga", ":watch"])
 async def test_an_unknown_order_has_nothing_to_show(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(f"/v1/orders/{UNKNOWN_ORDER}{path}")
 

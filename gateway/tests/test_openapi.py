@@ -62,6 +62,8 @@ def test_every_path_of_the_design_is_in_it(document: Document) -> None:
         ("POST", "/v1/orders/{order_id}:cancel"),
         ("GET", "/v1/orders/{order_id}/timeline"),
         ("GET", "/v1/orders/{order_id}:watch"),
+        ("GET", "/v1/orders/{order_id}/saga"),
+        ("GET", "/v1/saga"),
         ("GET", "/v1/stock"),
         ("GET", "/v1/stock/{sku}"),
         ("POST", "/v1/stock/{sku}:restock"),
@@ -75,7 +77,7 @@ def test_every_path_of_the_design_is_in_it(document: Document) -> None:
 def test_every_operation_has_a_name_of_its_own_and_a_description(document: Document) -> None:
     operations = [each for path, item in document["paths"].items() if path.startswith("/v1") for each in item.values()]
 
-    assert len({each["operationId"] for each in operations}) == len(operations) == 11
+    assert len({each["operationId"] for each in operations}) == len(operations) == 13
     assert all(each["description"] for each in operations)
 
 
@@ -155,9 +157,11 @@ def _requests(upstream: Upstream, order: Any) -> Iterator[tuple[str, str, str, A
     for order_id in (known, UNKNOWN_ORDER, "7"):
         yield "GET", "/v1/orders/{order_id}", f"/v1/orders/{order_id}", None
         yield "GET", "/v1/orders/{order_id}/timeline", f"/v1/orders/{order_id}/timeline", None
+        yield "GET", "/v1/orders/{order_id}/saga", f"/v1/orders/{order_id}/saga", None
         yield "GET", "/v1/payments/{order_id}", f"/v1/payments/{order_id}", None
     yield "POST", "/v1/orders/{order_id}:cancel", f"/v1/orders/{known}:cancel", {}
     yield "POST", "/v1/orders/{order_id}:cancel", f"/v1/orders/{rejected}:cancel", {}
+    yield "GET", "/v1/saga", "/v1/saga", None
     yield "GET", "/v1/stock", "/v1/stock", None
     yield "GET", "/v1/stock/{sku}", "/v1/stock/sold-out", None
     yield "GET", "/v1/stock/{sku}", "/v1/stock/no-such", None

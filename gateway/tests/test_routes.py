@@ -201,6 +201,21 @@ async def test_a_payment_is_read_by_its_order(client: httpx.AsyncClient, upstrea
     assert (answer.json()["state"], answer.json()["refundPending"]) == ("CHARGED", False)
 
 
+async def test_the_row_that_begins_a_saga_names_no_step_before_it(client: httpx.AsyncClient) -> None:
+    """Absent, where the other rows have one."""
+    answer = await client.get("/v1/saga")
+
+    begins, refused = answer.json()["transitions"]
+    assert begins == {
+        "on": "OrderPlaced",
+        "next": "RESERVING_STOCK",
+        "command": "ReserveStock",
+        "compensates": False,
+        "parks": False,
+    }
+    assert (refused["step"], refused["command"]) == ("RESERVING_STOCK", "")
+
+
 async def test_head_is_answered_where_get_is(client: httpx.AsyncClient, upstream: Upstream) -> None:
     answer = await client.head(f"/v1/orders/{upstream.place()}")
 

@@ -105,6 +105,24 @@ class Orders(order_service_pb2_grpc.OrderServiceServicer):
         entries = self._upstream.timelines.get(request.order_id, [])
         return order_service_pb2.OrderTimeline(order_id=request.order_id, entries=entries)
 
+    async def GetSaga(self, request: order_service_pb2.GetSagaRequest, context: Any) -> order_pb2.Saga:
+        await self._upstream.enter("GetSaga", request, context)
+        self._upstream.known(request.order_id)
+        saga = order_pb2.Saga(order_id=request.order_id, step=order_pb2.Saga.CHARGING_PAYMENT, attempt=1)
+        saga.step_time.GetCurrentTime()
+        saga.deadline.GetCurrentTime()
+        return saga
+
+    async def GetSagaTable(self, request: order_service_pb2.GetSagaTableRequest, context: Any) -> order_pb2.SagaTable:
+        await self._upstream.enter("GetSagaTable", request, context)
+        reserving = order_pb2.Saga.RESERVING_STOCK
+        return order_pb2.SagaTable(
+            transitions=[
+                order_pb2.SagaTransition(on="OrderPlaced", next=reserving, command="ReserveStock"),
+                order_pb2.SagaTransition(step=reserving, on="ReservationRefused", next=order_pb2.Saga.REJECTED),
+            ]
+        )
+
     async def WatchOrder(
         self, request: order_service_pb2.WatchOrderRequest, context: Any
     ) -> AsyncIterator[order_pb2.TimelineEntry]:

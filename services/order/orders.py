@@ -1,4 +1,4 @@
-"""The queries of the order service: one order, pages of orders, pages of sagas."""
+"""The queries of the order service: one order, one saga, pages of each."""
 
 import uuid
 from datetime import datetime
@@ -26,6 +26,7 @@ _LIST = Sql(
     ORDER BY order_id DESC LIMIT :size
     """,
 )
+_READ_SAGA = Sql("SELECT sagas", "SELECT * FROM sagas WHERE order_id = :order_id")
 _LIST_SAGAS = Sql(
     "SELECT sagas",
     """
@@ -68,6 +69,18 @@ async def list_orders(transaction: Transaction, request: ListOrdersRequest) -> L
     page = [model.order_message(row) for row in rows[:size]]
     more = paging.token(page[-1].order_id) if len(rows) > size else ""
     return ListOrdersResponse(orders=page, next_page_token=more)
+
+
+async def get_saga(transaction: Transaction, order_id: str) -> Saga:
+    """The saga of one order.
+
+    Raises:
+        NotFound: no such order.
+    """
+    row = await transaction.first(_READ_SAGA, order_id=order_id)
+    if row is None:
+        raise NotFound(f"order {order_id} does not exist")
+    return model.saga_message(row)
 
 
 async def list_sagas(transaction: Transaction, request: ListSagasRequest) -> ListSagasResponse:

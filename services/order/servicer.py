@@ -5,11 +5,11 @@ from typing import Any
 
 import grpc
 from shop.order.v1 import order_service_pb2 as rpc
-from shop.order.v1.order_pb2 import Order, Saga, TimelineEntry
+from shop.order.v1.order_pb2 import Order, Saga, SagaTable, TimelineEntry
 from shop.order.v1.order_service_pb2_grpc import OrderServiceServicer
 
 from chassis.database import Database
-from services.order import handlers, orders, timeline
+from services.order import handlers, orders, saga_table, timeline
 from services.order.settings import OrderSettings
 
 
@@ -39,6 +39,13 @@ class OrderServicer(OrderServiceServicer):
     async def ListSagas(self, request: rpc.ListSagasRequest, context: Any) -> rpc.ListSagasResponse:
         async with self._database.single() as once:
             return await orders.list_sagas(once, request)
+
+    async def GetSaga(self, request: rpc.GetSagaRequest, context: Any) -> Saga:
+        async with self._database.single() as once:
+            return await orders.get_saga(once, request.order_id)
+
+    async def GetSagaTable(self, request: rpc.GetSagaTableRequest, context: Any) -> SagaTable:
+        return saga_table.get_saga_table()
 
     async def GetOrderTimeline(self, request: rpc.GetOrderTimelineRequest, context: Any) -> rpc.OrderTimeline:
         async with self._database.single() as once:

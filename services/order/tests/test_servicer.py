@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from shop.order.v1 import order_service_pb2 as rpc
-from shop.order.v1.order_pb2 import Order, OrderLine
+from shop.order.v1.order_pb2 import Order, OrderLine, Saga
 from shop.order.v1.order_service_pb2_grpc import OrderServiceStub, add_OrderServiceServicer_to_server
 from uuid_utils.compat import uuid7
 
@@ -17,6 +17,7 @@ from chassis import grpc_client
 from chassis.database import Database
 from chassis.grpc_server import Server
 from conftest import free_port
+from services.order import saga_table
 from services.order.servicer import OrderServicer
 from services.order.settings import OrderSettings
 from services.order.timeline import Watchers
@@ -90,10 +91,13 @@ async def test_an_order_is_placed_found_and_listed(orders: OrderServiceStub) -> 
 
 
 async def test_an_unknown_order_is_not_found(orders: OrderServiceStub) -> None:
-    """Also for the stream and the timeline."""
+    """Also for its saga, the stream and the timeline."""
     unknown = str(uuid7())
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await orders.GetOrder(rpc.GetOrderRequest(order_id=unknown))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await orders.GetSaga(rpc.GetSagaRequest(order_id=unknown))
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await orders.GetOrderTimeline(rpc.GetOrderTimelineRequest(order_id=unknown))
@@ -102,6 +106,21 @@ async def test_an_unknown_order_is_not_found(orders: OrderServiceStub) -> None:
         async for _ in orders.WatchOrder(rpc.WatchOrderRequest(order_id=unknown)):
             pass
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_saga_of_an_order_says_where_it_stands(orders: OrderServiceStub) -> None:
+    """It waits for the stock, for as long as the settings allow."""
+    placed = await orders.PlaceOrder(request())
+    saga = await orders.GetSaga(rpc.GetSagaRequest(order_id=placed.order_id))
+    assert (saga.order_id, saga.step, saga.attempt) == (placed.order_id, Saga.RESERVING_STOCK, 1)
+    assert (saga.deadline.ToDatetime() - saga.step_time.ToDatetime()).total_seconds() == pytest.approx(20, abs=1)
+    assert not saga.HasField("reason")
+    assert not saga.HasField("park_time")
+
+
+async def test_the_table_of_the_saga_is_the_same_for_all(orders: OrderServiceStub) -> None:
+    """It needs no order."""
+    assert await orders.GetSagaTable(rpc.GetSagaTableRequest()) == saga_table.get_saga_table()
 
 
 async def test_a_saga_that_is_not_parked_is_not_retried(orders: OrderServiceStub) -> None:

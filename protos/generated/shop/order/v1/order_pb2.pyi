@@ -129,3 +129,25 @@ class Saga(_message.Message):
     park_time: _timestamp_pb2.Timestamp
     reason: Order.Reason
     def __init__(self, order_id: _Optional[str] = ..., step: _Optional[_Union[Saga.Step, str]] = ..., attempt: _Optional[int] = ..., step_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., park_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[_Union[Order.Reason, str]] = ...) -> None: ...
+
+class SagaTransition(_message.Message):
+    __slots__ = ("step", "on", "next", "command", "compensates", "parks")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    ON_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    COMPENSATES_FIELD_NUMBER: _ClassVar[int]
+    PARKS_FIELD_NUMBER: _ClassVar[int]
+    step: Saga.Step
+    on: str
+    next: Saga.Step
+    command: str
+    compensates: bool
+    parks: bool
+    def __init__(self, step: _Optional[_Union[Saga.Step, str]] = ..., on: _Optional[str] = ..., next: _Optional[_Union[Saga.Step, str]] = ..., command: _Optional[str] = ..., compensates: _Optional[bool] = ..., parks: _Optional[bool] = ...) -> None: ...
+
+class SagaTable(_message.Message):
+    __slots__ = ("transitions",)
+    TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
+    transitions: _containers.RepeatedCompositeFieldContainer[SagaTransition]
+    def __init__(self, transitions: _Optional[_Iterable[_Union[SagaTransition, _Mapping]]] = ...) -> None: ...

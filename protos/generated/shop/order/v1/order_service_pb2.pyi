@@ -76,6 +76,16 @@ class WatchOrderRequest(_message.Message):
     after_position: int
     def __init__(self, order_id: _Optional[str] = ..., after_position: _Optional[int] = ...) -> None: ...
 
+class GetSagaRequest(_message.Message):
+    __slots__ = ("order_id",)
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    def __init__(self, order_id: _Optional[str] = ...) -> None: ...
+
+class GetSagaTableRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ListSagasRequest(_message.Message):
     __slots__ = ("step", "parked", "page_size", "page_token")
     STEP_FIELD_NUMBER: _ClassVar[int]

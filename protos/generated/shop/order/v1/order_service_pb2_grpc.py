@@ -66,6 +66,16 @@ class OrderServiceStub:
                 request_serializer=shop_dot_order_dot_v1_dot_order__service__pb2.WatchOrderRequest.SerializeToString,
                 response_deserializer=shop_dot_order_dot_v1_dot_order__pb2.TimelineEntry.FromString,
                 _registered_method=True)
+        self.GetSaga = channel.unary_unary(
+                '/shop.order.v1.OrderService/GetSaga',
+                request_serializer=shop_dot_order_dot_v1_dot_order__service__pb2.GetSagaRequest.SerializeToString,
+                response_deserializer=shop_dot_order_dot_v1_dot_order__pb2.Saga.FromString,
+                _registered_method=True)
+        self.GetSagaTable = channel.unary_unary(
+                '/shop.order.v1.OrderService/GetSagaTable',
+                request_serializer=shop_dot_order_dot_v1_dot_order__service__pb2.GetSagaTableRequest.SerializeToString,
+                response_deserializer=shop_dot_order_dot_v1_dot_order__pb2.SagaTable.FromString,
+                _registered_method=True)
         self.ListSagas = channel.unary_unary(
                 '/shop.order.v1.OrderService/ListSagas',
                 request_serializer=shop_dot_order_dot_v1_dot_order__service__pb2.ListSagasRequest.SerializeToString,
@@ -126,6 +136,20 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSaga(self, request, context):
+        """The saga of one order: what it waits for, since when and for how long, or how it ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSagaTable(self, request, context):
+        """Everything that a saga can do: each step, what it can hear there, and what it does then. The same for every order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSagas(self, request, context):
         """For an operator: sagas, those that wait longest first.
         """
@@ -172,6 +196,16 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.WatchOrder,
                     request_deserializer=shop_dot_order_dot_v1_dot_order__service__pb2.WatchOrderRequest.FromString,
                     response_serializer=shop_dot_order_dot_v1_dot_order__pb2.TimelineEntry.SerializeToString,
+            ),
+            'GetSaga': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSaga,
+                    request_deserializer=shop_dot_order_dot_v1_dot_order__service__pb2.GetSagaRequest.FromString,
+                    response_serializer=shop_dot_order_dot_v1_dot_order__pb2.Saga.SerializeToString,
+            ),
+            'GetSagaTable': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSagaTable,
+                    request_deserializer=shop_dot_order_dot_v1_dot_order__service__pb2.GetSagaTableRequest.FromString,
+                    response_serializer=shop_dot_order_dot_v1_dot_order__pb2.SagaTable.SerializeToString,
             ),
             'ListSagas': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSagas,
@@ -347,6 +381,60 @@ class OrderService:
             '/shop.order.v1.OrderService/WatchOrder',
             shop_dot_order_dot_v1_dot_order__service__pb2.WatchOrderRequest.SerializeToString,
             shop_dot_order_dot_v1_dot_order__pb2.TimelineEntry.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSaga(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.order.v1.OrderService/GetSaga',
+            shop_dot_order_dot_v1_dot_order__service__pb2.GetSagaRequest.SerializeToString,
+            shop_dot_order_dot_v1_dot_order__pb2.Saga.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSagaTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.order.v1.OrderService/GetSagaTable',
+            shop_dot_order_dot_v1_dot_order__service__pb2.GetSagaTableRequest.SerializeToString,
+            shop_dot_order_dot_v1_dot_order__pb2.SagaTable.FromString,
             options,
             channel_credentials,
             insecure,
