@@ -37,7 +37,7 @@ def test_every_path_exists(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["gateway", "services.order", "services.payment", "services.inventory", "infra.card_network"]
+    "path", ["explorer", "gateway", "services.order", "services.payment", "services.inventory", "infra.card_network"]
 )
 def test_every_setting_has_a_meaning(path: str) -> None:
     """A reader who looks for what can be set finds a sentence about it."""

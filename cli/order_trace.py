@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from catalogue import LATER
 from cli.failures import Unknown
 from cli.session import Session
 from cli.traces import is_whole
@@ -21,16 +22,6 @@ from infra.owed import owed
 
 Json = dict[str, Any]
 
-# What begins a trace of its own although it is about an order that has one: the service, its span, and what it was.
-LATER = (
-    ("order", "shop.order.v1.OrderService/PlaceOrder", "the repeated POST"),
-    ("order", "shop.order.v1.OrderService/CancelOrder", "the cancel"),
-    ("order", "shop.order.v1.OrderService/RetrySaga", "the operator's retry"),
-    ("inventory", "shop.inventory.v1.InventoryService/ReserveStock", "a ReserveStock by hand"),
-    ("inventory", "shop.inventory.v1.InventoryService/ReleaseStock", "a ReleaseStock by hand"),
-    ("payment", "shop.payment.v1.PaymentService/ChargePayment", "a ChargePayment by hand"),
-    ("payment", "shop.payment.v1.PaymentService/RefundPayment", "a RefundPayment by hand"),
-)
 POLL_SECONDS = 0.3
 # A trace is complete when nothing came for this long: a good deal more than the processes hold a finished span back.
 QUIET_SECONDS = 1.5

@@ -3,9 +3,10 @@
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ Json = dict[str, Any]
 
 HERE = Path(__file__).parent
 TIMED_OUT = ("RESERVATION_TIMED_OUT", "PAYMENT_TIMED_OUT")
+SERVICES = ("gateway", "order", "payment", "inventory", "card-network")
 FINAL = ("CONFIRMED", "REJECTED", "CANCELLED")
 BEANS = "espresso-beans"
 # Short enough for a test to outwait, long enough for a busy machine.
@@ -185,6 +187,23 @@ class Shop:
         answer = response.json()
         # What Jaeger's own search page is given is not OTLP.
         return {trace["traceID"] for trace in answer["data"]} if "data" in answer else _trace_ids(answer)
+
+    async def traces_since(self, begin: float, services: Iterable[str] = SERVICES) -> dict[str, set[str]]:
+        """The names of the spans of each trace that these services have spans in since then; seconds since the epoch.
+
+        Of the embedded store, which finds a trace by its time alone.
+        """
+        found: dict[str, set[str]] = {}
+        for service in services:
+            query = {"query.service_name": service, "query.num_traces": "1000"}
+            query["query.start_time_min"] = datetime.fromtimestamp(begin, UTC).isoformat()
+            query["query.start_time_max"] = datetime.fromtimestamp(time.time() + 60, UTC).isoformat()
+            answer = await self.client.get(f"{self.system.traces_url}/api/v3/traces", params=query)
+            for resource in answer.json()["result"]["resourceSpans"] if answer.status_code == 200 else ():
+                for scope in resource["scopeSpans"]:
+                    for span in scope["spans"]:
+                        found.setdefault(span["traceId"], set()).add(span["name"])
+        return found
 
 
 def _spans(answer: Json) -> list[Span]:

@@ -12,13 +12,14 @@ from e2e.kinds import KINDS, POST, Kind
 from e2e.plays import PLAYED_THERE, Plays
 from e2e.stories import Stories
 from infra.jaeger.page import WIDTH, TracePage, page_of
-from infra.jaeger.pictures import PICTURES, take_pictures
+from infra.jaeger.pictures import take_pictures
+from infra.pictures import PICTURES, draw_an_order
 from infra.system import System
 
 pytestmark = [pytest.mark.browser, on_containers]
 
 DEPTH_MAX, CONFIRMED_DEPTH_MAX = 11, 9
-PICTURE_BYTES_MAX = 250_000
+PICTURE_BYTES_MAX = 350_000
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
@@ -81,6 +82,7 @@ async def test_a_search_for_the_order_finds_its_trace_alone(our_page: TracePage,
 async def test_the_pictures_of_the_readme_can_be_taken_again(system: System, browser: Browser, tmp_path: Path) -> None:
     """The script finds the spans that it unfolds; a picture is as wide as the page, and small enough for a README."""
     await take_pictures(system.gateway_url, system.traces_url, browser, tmp_path)
+    await draw_an_order(system.gateway_url, system.traces_url, browser, tmp_path)
     assert set(names_in(tmp_path)) == set(names_in(PICTURES))
     for content in (*contents(tmp_path), *contents(PICTURES)):
         assert int.from_bytes(content[16:20]) == WIDTH

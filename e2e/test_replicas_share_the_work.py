@@ -1,7 +1,7 @@
 """Several replicas of each service: who does what, and what becomes of it when one dies or leaves."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
@@ -56,6 +56,14 @@ async def test_replicas_share_calls_and_partitions(shop: Shop, replicas: Contain
     assert [order for order in orders if order.outcome != order.expected] == []
     books = await audit(replicas, orders, shelf_before)
     assert books.balance, str(books)
+
+
+async def test_the_page_is_told_of_every_replica(shop: Shop, replicas: Containers) -> None:
+    """A name leads to all of them."""
+    rows = (await shop.get("/explorer/replicas"))["replicas"]
+    answered = Counter(row["service"] for row in rows if row["error"] is None)
+    assert answered == Counter(REPLICAS | {"gateway": 1})
+    assert len({row["replica"] for row in rows}) == len(rows)
 
 
 async def test_a_killed_replica_is_replaced_by_the_others(shop: Shop, replicas: Containers) -> None:

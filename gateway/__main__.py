@@ -8,6 +8,7 @@ from shop.order.v1 import order_service_pb2
 from shop.payment.v1 import payment_service_pb2
 
 from chassis import grpc_client, process
+from explorer.client import Client
 from gateway import probes
 from gateway.app import create_app
 from gateway.server import serve
@@ -16,9 +17,9 @@ from gateway.settings import GatewaySettings
 
 async def main(settings: GatewaySettings, gateway: process.Process) -> None:
     """Serve until the process is to stop."""
-    async with AsyncExitStack() as channels:
+    async with AsyncExitStack() as stack:
         order, payment, inventory = [
-            await channels.enter_async_context(grpc_client.connect(address))
+            await stack.enter_async_context(grpc_client.connect(address))
             for address in (settings.order_address, settings.payment_address, settings.inventory_address)
         ]
         services = {
@@ -28,7 +29,8 @@ async def main(settings: GatewaySettings, gateway: process.Process) -> None:
         }
         for name, (_, channel) in services.items():
             gateway.ready_when(name, partial(probes.check, channel))
-        app = create_app(settings, services, gateway.stopping)
+        client = await stack.enter_async_context(Client())
+        app = create_app(settings, services, gateway.stopping, client)
         await gateway.supervise(http=partial(serve, app, settings, gateway.stopping))
 
 

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from explorer.pages import page_headers
+
 _PAGE: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -29,17 +31,8 @@ _PAGE: Final = """<!DOCTYPE html>
 </html>
 """
 _SCRIPT: Final = Path(__file__).with_name("docs.js")
-# The viewer draws its icons from data URLs; everything else comes from here, and only forms of ours are sent.
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-PAGE_HEADERS: Final = {
-    "content-security-policy": _POLICY,
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
+# The viewer draws its icons from data URLs; everything else comes from here.
+_PAGE_HEADERS: Final = page_headers(images="'self' data:")
 
 
 def add_docs(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> None:
@@ -58,7 +51,7 @@ def add_docs(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> None:
         return Response(body, media_type="application/json", headers=headers)
 
     async def page(_request: Request) -> Response:
-        return Response(_PAGE, media_type="text/html", headers=PAGE_HEADERS)
+        return Response(_PAGE, media_type="text/html", headers=_PAGE_HEADERS)
 
     script = _SCRIPT.read_text()
 

@@ -91,7 +91,8 @@ class Problem(Exception):
                 for broken in self.violations
             ]
         context = trace.get_current_span().get_span_context()
-        if context.is_valid:
+        # Every span of ours begins here; a parent from elsewhere only says that nothing is recorded.
+        if context.is_valid and not context.is_remote:
             document["traceId"] = f"{context.trace_id:032x}"
         return document
 

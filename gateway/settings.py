@@ -1,21 +1,19 @@
 """What the gateway takes from its environment."""
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from chassis.settings import AdminPort, Port, ProcessSettings
+from chassis.settings import AdminPort, Port
+from explorer.settings import ExplorerSettings
 
 
-class GatewaySettings(ProcessSettings):
-    """The gateway's own settings beside those of every process."""
+class GatewaySettings(ExplorerSettings):
+    """The gateway's own settings beside those of the explorer that it serves, and of every process."""
 
     admin_port: AdminPort = 9101
     http_port: Port = Field(8080, description="Where the gateway listens for HTTP.")
     order_address: str = Field("127.0.0.1:50051", description="The gRPC target of the order service.")
     payment_address: str = Field("127.0.0.1:50052", description="The gRPC target of the payment service.")
     inventory_address: str = Field("127.0.0.1:50053", description="The gRPC target of the inventory service.")
-    trace_url_template: str = Field(
-        "http://127.0.0.1:16686/trace/{trace_id}", description="Where a person reads a trace."
-    )
     call_deadline_seconds: float = Field(5.0, gt=0, description="How long a unary call may take.")
     stream_deadline_seconds: float = Field(330.0, gt=0, description="How long a stream may stay open.")
     stream_open_seconds: float = Field(
@@ -33,10 +31,3 @@ class GatewaySettings(ProcessSettings):
     )
     calls_max: int = Field(500, ge=1, description="The most unary requests that are in hand at once.")
     streams_max: int = Field(500, ge=1, description="The most streams that are open at once.")
-
-    @field_validator("trace_url_template")
-    @classmethod
-    def _names_the_trace(cls, template: str) -> str:
-        if template.replace("{trace_id}", "").count("{") or "{trace_id}" not in template:
-            raise ValueError("must contain {trace_id}, and no other brace")
-        return template

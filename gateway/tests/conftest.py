@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from chassis import grpc_client
 from conftest import free_port
+from explorer.client import Client
 from gateway import openapi
 from gateway.app import PROTO_IMAGE, create_app
 from gateway.comments import comments
@@ -92,7 +93,7 @@ async def _gateway(settings: GatewaySettings, address: str, stopping: asyncio.Ev
             name: (service, await channels.enter_async_context(grpc_client.connect(address)))
             for name, service in SERVICES.items()
         }
-        yield create_app(settings, services, stopping)
+        yield create_app(settings, services, stopping, await channels.enter_async_context(Client()))
 
 
 @pytest.fixture

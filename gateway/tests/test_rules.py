@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 
 from chassis import grpc_client
+from explorer.client import Client
 from gateway.app import create_app
 from gateway.paths import AnnotationError, PathTemplate, unescaped
 from gateway.rules import rules
@@ -55,8 +56,8 @@ async def client(settings: GatewaySettings, asked: list[Any]) -> AsyncIterator[h
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc_client.connect(f"127.0.0.1:{port}") as channel:
-        app = create_app(settings, {"notes": (service, channel)}, asyncio.Event())
+    async with grpc_client.connect(f"127.0.0.1:{port}") as channel, Client() as explorer:
+        app = create_app(settings, {"notes": (service, channel)}, asyncio.Event(), explorer)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as requests:
             yield requests

@@ -1,27 +1,15 @@
-"""Takes the README's pictures of Jaeger's page from a real run, in containers: `make pictures`."""
+"""Takes the README's pictures of Jaeger's page from a real run."""
 
-import asyncio
 from pathlib import Path
 
 from playwright.async_api import Browser
 
-from infra.browser import browser
-from infra.containers.system import ROOT, System
 from infra.jaeger.page import TracePage, page_of
 from infra.local.demo import EXAMPLES, Demo, Example
 
-PICTURES = ROOT / "docs" / "pictures"
 CONFIRMED, DECLINED = EXAMPLES[:2]
 # What a process does for the first time takes longer: imports, connections, plans of statements.
 WARM_UP = 5
-
-
-async def main() -> None:
-    async with System() as system, browser() as chromium:
-        async with Demo(system.gateway_url, system.traces_url) as demo:
-            for _ in range(WARM_UP):
-                await trace_of(demo, CONFIRMED)
-        await take_pictures(system.gateway_url, system.traces_url, chromium, PICTURES)
 
 
 async def take_pictures(gateway_url: str, traces_url: str, chromium: Browser, folder: Path) -> None:
@@ -53,7 +41,3 @@ async def take(page: TracePage, file: Path) -> None:
     await page.page.mouse.move(0, 0)
     await page.page.locator(".ant-popover:not(.ant-popover-hidden)").wait_for(state="hidden")
     await page.page.screenshot(path=file, full_page=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

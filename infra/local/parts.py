@@ -62,6 +62,13 @@ def gateway(ports: Ports) -> Part:
     own = {
         "HTTP_PORT": str(ports.gateway),
         "TRACE_URL_TEMPLATE": f"http://{_HOST}:{ports.traces}/trace/{{trace_id}}",
+        "TRACE_STORE_URL": f"http://{_HOST}:{ports.traces}",
+        "TRACE_STORE": "embedded",
+        "GATEWAY_ADMIN_ADDRESS": f"{_HOST}:{ports.gateway_admin}",
+        "ORDER_ADMIN_ADDRESS": f"{_HOST}:{ports.order_admin}",
+        "PAYMENT_ADMIN_ADDRESS": f"{_HOST}:{ports.payment_admin}",
+        "INVENTORY_ADMIN_ADDRESS": f"{_HOST}:{ports.inventory_admin}",
+        "CARD_NETWORK_ADMIN_ADDRESS": f"{_HOST}:{ports.card_network_admin}",
     }
     return _process("gateway", "gateway", ports, ports.gateway_admin, own | _addresses(ports))
 

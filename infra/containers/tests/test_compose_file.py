@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from catalogue import DEADLINES, SERVICE
+from explorer.sources import listed
 from infra.containers.system import ROOT
 
 PYTHON = ("gateway", "order", "payment", "inventory", "card-network", "topics", "tools")
@@ -139,3 +140,21 @@ def test_an_image_holds_what_its_process_needs_and_no_more() -> None:
     found = set(run("docker", "run", "--rm", "--entrypoint", "bash", "shop/order", "-c", f"{script} || true").split())
     found = {path for path in found if "__pycache__" not in path}
     assert found == {"/app/chassis", "/app/protos", "/app/protos/generated", "/app/services", "/app/services/order"}
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("images")
+def test_the_gateway_holds_what_spans_lead_to_as_text_that_it_cannot_import() -> None:
+    """It shows every line that a span names, and runs none of another process."""
+    script = (
+        "import importlib.util, json\n"
+        "from explorer.sources import listed\n"
+        "from gateway.settings import GatewaySettings\n"
+        "found = [name for name in ('services', 'infra', 'source') if importlib.util.find_spec(name)]\n"
+        "print(json.dumps([found, sorted(listed(GatewaySettings().source_folder))]))"
+    )
+    importable, files = json.loads(
+        run("docker", "run", "--rm", "--network=none", "shop/gateway", "python", "-c", script)
+    )
+    assert importable == []
+    assert files == sorted(listed(ROOT))

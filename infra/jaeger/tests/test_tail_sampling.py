@@ -10,6 +10,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+from explorer.settings import ExplorerSettings
 from infra.jaeger.tests.container import METRICS, ROOT, Jaeger, until
 from infra.local.tests.sample_spans import export, span
 from services.order.settings import OrderSettings
@@ -82,9 +83,10 @@ def counts(jaeger: Jaeger, label: str) -> Callable[[], int]:
 
 
 def test_the_decision_waits_for_the_slowest_saga() -> None:
-    """Both steps up to their deadlines, and each compensation sent a second time."""
+    """Both steps up to their deadlines, and each compensation sent a second time; the explorer says how long it is."""
     wait = re.search(r"decision_wait: (\d+)s\n", SHIPPED)
     assert wait is not None
     settings = OrderSettings.model_fields
     deadlines = settings["reserve_deadline_seconds"].default + settings["charge_deadline_seconds"].default
+    assert int(wait[1]) == ExplorerSettings.model_fields["trace_decision_seconds"].default
     assert int(wait[1]) > deadlines + 2 * settings["compensation_retry_seconds"].default
