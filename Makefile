@@ -7,10 +7,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 PROTOS := $(sort $(shell find protos/shop -name '*.proto'))
 SERVICES := $(sort $(shell find protos/shop -name '*_service.proto'))
-SOURCES := catalogue chassis cli gateway services infra scenarios e2e conftest.py
+SOURCES := catalogue chassis cli explorer gateway services infra scenarios e2e conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down start stop status test e2e bench scenarios skeletons pictures check fmt protos release-protos lock migration logs redrive clean
+.PHONY: help setup demo up down start stop status test e2e bench bench-page scenarios skeletons pictures check fmt protos release-protos lock migration logs redrive clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -77,14 +77,17 @@ e2e: .venv/.dev ## the end-to-end tests alone
 scenarios: .venv/.dev ## play every scenario, embedded and in containers, and compare its traces with its skeleton
 	@ALL_SCENARIOS=1 $(BIN)/pytest e2e/test_every_scenario_comes_out_as_it_should.py
 
-bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60; COMPOSE=1 loads the containers
-	@$(BIN)/python -m infra.bench $(if $(COMPOSE),--compose) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
+bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60; COMPOSE=1 loads the containers, PAGE=1 with the explorer open
+	@$(BIN)/python -m infra.bench $(if $(COMPOSE),--compose) $(if $(PAGE),--page) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-page: .venv/.dev ## measure the explorer in a browser while orders come in: frames of its list, how soon an order is drawn
+	@$(BIN)/python -m infra.bench.page $(if $(COMPOSE),--compose) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))
 
 skeletons: .venv/.dev ## play the scenarios on the running system, and write what their traces are like; NAMES="confirmed" only these
 	@$(BIN)/python -m cli.play.write_skeletons $(NAMES)
 
-pictures: .venv/.dev ## take the pictures of Jaeger's page in docs/pictures again, from orders in containers
-	@$(BIN)/python -m infra.jaeger.pictures
+pictures: .venv/.dev ## take the pictures in docs/pictures again, from orders in containers
+	@$(BIN)/python -m infra.pictures
 
 check: .venv/.dev ## style, types, import contracts, protos and locks
 	$(BIN)/ruff format --check .

@@ -54,6 +54,8 @@ def outcome(result: Result, out: Output, system: Running) -> None:
     _shelf(result.stock, out)
     for told in result.traces:
         out.say(f"{told.title}, in the trace store: {system.page(told.trace_id)}")
+    for order in result.seen.orders[:ORDERS_MAX]:
+        out.say(f"Order {order.order['orderId']}, drawn: {system.order_page(order.order['orderId'])}")
     out.say("")
     _answer(result, shows_it, out)
 
@@ -142,7 +144,13 @@ def as_json(result: Result, system: Running) -> Json:
         "choices": [choice.text for choice in scenario.choices],
         "shownBy": {"service": scenario.shown_by[0], "span": scenario.shown_by[1]},
         "orders": [
-            {"order": each.order, "timeline": list(each.timeline), "payment": each.payment, "goods": each.reservation}
+            {
+                "order": each.order,
+                "page": system.order_page(each.order["orderId"]),
+                "timeline": list(each.timeline),
+                "payment": each.payment,
+                "goods": each.reservation,
+            }
             for each in result.seen.orders
         ],
         "stock": {sku: {"before": before, "after": after} for sku, (before, after) in result.stock.items()},

@@ -92,10 +92,14 @@ class Containers:
         self.traces_url = f"http://{addresses['jaeger']}"
         self.card_network_url = f"http://{addresses['card-network']}"
         self.kafka = addresses["kafka"]
-        self._pages = f"http://{_published(rows)['jaeger']}"
+        published = _published(rows)
+        self._traces_page, self._explorer = f"http://{published['jaeger']}", f"http://{published['gateway']}"
 
     def page(self, trace_id: str) -> str:
-        return f"{self._pages}/trace/{trace_id}"
+        return f"{self._traces_page}/trace/{trace_id}"
+
+    def order_page(self, order_id: str) -> str:
+        return f"{self._explorer}/#/orders/{order_id}"
 
     async def replicas(self, service: str) -> list[Replica]:
         port = SERVICE[service].grpc_port

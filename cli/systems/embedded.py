@@ -51,6 +51,9 @@ class Embedded:
     def page(self, trace_id: str) -> str:
         return f"{self.traces_url}/trace/{trace_id}"
 
+    def order_page(self, order_id: str) -> str:
+        return f"{self.gateway_url}/#/orders/{order_id}"
+
     async def replicas(self, service: str) -> list[Replica]:
         part = self._parts()[service]
         return [Replica(service, f"process {part['pid']}", part["grpc"])]

@@ -63,6 +63,10 @@ class Running(Protocol):
         """Where a person looks at a trace."""
         ...
 
+    def order_page(self, order_id: str) -> str:
+        """Where a person sees an order drawn: the explorer."""
+        ...
+
     async def replicas(self, service: str) -> list[Replica]:
         """The processes of a service that can be reached, the oldest first."""
         ...

@@ -34,10 +34,12 @@ async def test_an_order_is_placed_and_watched_until_it_is_confirmed(shop: Comman
 async def test_a_person_is_told_where_to_look_next(shop: Commands) -> None:
     """The order's id, the address of its trace, and the command that follows it."""
     said = await shop.run("order", "place", "--card", "tok_declined", "--quantity", "1")
-    first, trace, watch = said.out.splitlines()
+    first, trace, drawn, watch = said.out.splitlines()
     order_id = COPIED.findall(first)[0]
     assert first == f"Order {order_id} is PENDING."
     assert trace.startswith("Trace http://127.0.0.1:")
+    assert drawn.startswith("Drawn http://127.0.0.1:")
+    assert drawn.endswith(f"/#/orders/{order_id}")
     assert watch == f"What becomes of it: ./shop order watch {order_id}"
 
 

@@ -42,15 +42,17 @@ async def place(session: Session, sku: str, quantity: int, card: str, customer: 
     """
     body = {"customerId": customer, "cardToken": card, "lines": [{"sku": sku, "quantity": quantity}]}
     order, trace_id = await (await session.rest()).post("/v1/orders", body, key)
-    out, page = session.out, (await session.system()).page(trace_id)
+    out, system = session.out, await session.system()
+    page, drawn = system.page(trace_id), system.order_page(order["orderId"])
 
     def render(_: object) -> None:
         out.say(f"Order {order['orderId']} is {order['status']}.", "bold")
         out.say(f"Trace {page}")
+        out.say(f"Drawn {drawn}")
         if not watch:
             out.say(f"What becomes of it: ./shop order watch {order['orderId']}")
 
-    (out.line if watch else out.show)({**order, "tracePage": page}, render)
+    (out.line if watch else out.show)({**order, "page": drawn, "tracePage": page}, render)
     if watch:
         from cli.watching import watch as follow
 
@@ -180,6 +182,7 @@ async def watch(session: Session, order_id: str) -> None:
     """
     from cli.watching import watch as follow
 
+    session.out.say(f"Drawn while it runs: {(await session.system()).order_page(order_id)}", "dim")
     await session.out.while_read(follow(session, order_id))
 
 

@@ -173,7 +173,11 @@ async def run(arguments: argparse.Namespace) -> list[Report]:
     for rate in arguments.rate or [45.0]:
         console.print("starting the system")
         async with started(arguments) as system:
-            reports.append(await measure(system, rate, arguments.seconds))
+            # Only here: a browser is installed for development alone.
+            from infra.bench.page import open_page
+
+            async with open_page(system) if arguments.page else contextlib.nullcontext():
+                reports.append(await measure(system, rate, arguments.seconds))
         print_report(reports[-1], console)
         arguments.output.write_text(json.dumps([asdict(report) for report in reports], indent=2) + "\n")
     return reports
@@ -187,6 +191,7 @@ def main() -> None:
     parser.add_argument("--compose", action="store_true", help="load the containers, not the embedded system")
     parser.add_argument("--replicas", type=int, default=1, help="of each service, in containers (default: %(default)s)")
     parser.add_argument("--without", action="append", default=[], metavar="NAME", help="a container to stop before")
+    parser.add_argument("--page", action="store_true", help="with the explorer open on one order all the while")
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="default: %(default)s")
     arguments = parser.parse_args()
     if any(report.unbalanced for report in asyncio.run(run(arguments))):

@@ -120,7 +120,8 @@ async def stop(console: Console, folder: RunFolder) -> None:
 
 
 def _addresses(state: dict[str, Any]) -> str:
-    return f"API {state['gateway_url']}/docs   traces {state['traces_url']}/   Kafka {state['kafka']}"
+    gateway = state["gateway_url"]
+    return f"Orders {gateway}/   API {gateway}/docs   traces {state['traces_url']}/   Kafka {state['kafka']}"
 
 
 def status(console: Console, folder: RunFolder) -> bool:
