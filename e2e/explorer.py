@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -101,28 +101,30 @@ class Facts:
 async def facts(system: System, found: Mapping[str, str], order_id: str) -> Facts:
     """From the API, the trace store, and the services' databases."""
     async with httpx.AsyncClient(base_url=system.gateway_url, timeout=15, trust_env=False) as client:
+        order = await _get(client, f"/v1/orders/{order_id}")
+        entries = (await _get(client, f"/v1/orders/{order_id}/timeline"))["entries"]
+        payment = await _get(client, f"/v1/payments/{order_id}")
+        reservation = await _get(client, f"/v1/reservations/{order_id}")
+    ids = dict.fromkeys([order["traceId"], *(entry["traceId"] for entry in entries)])
+    known = await facts_of_traces(system, found, [*ids], order_id)
+    return replace(known, order=order, entries=entries, payment=payment, reservation=reservation)
 
-        async def get(path: str) -> Json:
-            answer = await client.get(path)
-            return answer.json() if answer.status_code == 200 else {}
 
-        order = await get(f"/v1/orders/{order_id}")
-        timeline = await get(f"/v1/orders/{order_id}/timeline")
-        payment, reservation = await get(f"/v1/payments/{order_id}"), await get(f"/v1/reservations/{order_id}")
-        ids = dict.fromkeys([order["traceId"], *(entry["traceId"] for entry in timeline["entries"])])
-        spans: list[Span] = []
-        for trace_id in ids:
-            answer = await get(f"{system.traces_url}/api/v3/traces/{trace_id}?raw_traces=true")
-            spans += trace_spans(answer)
+async def facts_of_traces(system: System, found: Mapping[str, str], trace_ids: list[str], order_id: str = "") -> Facts:
+    """Of traces alone: nobody may have placed the order that they are about, which is the one of the first span."""
+    spans: list[Span] = []
+    async with httpx.AsyncClient(base_url=system.traces_url, timeout=15, trust_env=False) as client:
+        for trace_id in trace_ids:
+            spans += trace_spans(await _get(client, f"/api/v3/traces/{trace_id}?raw_traces=true"))
     spans.sort(key=lambda span: span.start)
-    return Facts(
-        order=order,
-        entries=timeline["entries"],
-        payment=payment,
-        reservation=reservation,
-        spans=spans,
-        rows=await _rows(found, order_id, [span.attributes.get("messaging.message.id", "") for span in spans]),
-    )
+    messages = [span.attributes.get("messaging.message.id", "") for span in spans]
+    rows = await _rows(found, order_id or spans[0].attributes["shop.order.id"], messages)
+    return Facts(order={}, entries=[], payment={}, reservation={}, spans=spans, rows=rows)
+
+
+async def _get(client: httpx.AsyncClient, path: str) -> Json:
+    answer = await client.get(path)
+    return answer.json() if answer.status_code == 200 else {}
 
 
 async def _rows(found: Mapping[str, str], order_id: str, messages: list[str]) -> dict[str, list[Json]]:
@@ -199,7 +201,8 @@ def check_twice(lines: list[str], known: Facts) -> None:
     if not again:
         assert len(keys) == len(set(keys))
         plural = "delivery" if len(keys) == 1 else "deliveries"
-        assert lines == [f"No: {len(keys)} {plural}, each applied once."], lines
+        said = f"No: {len(keys)} {plural}, each applied once." if keys else "No message of it has been handled yet."
+        assert lines == [said], lines
         return
     for span in again:
         event = span.attributes["shop.event.type"].rpartition(".")[2]
@@ -211,7 +214,9 @@ def check_lay(lines: list[str], known: Facts) -> None:
     rows = {row["id"]: row for row in known.rows["outbox"]}
     applied = {(row["message_id"], row["consumer_group"]): row for row in known.rows["inbox"]}
     created = [span for span in known.spans if span.kind == "PRODUCER"]
-    assert len(lines) == len(created) == len(rows), (lines, len(created), len(rows))
+    assert len(lines) == len(created), lines
+    if known.order:
+        assert len(created) == len(rows), (len(created), len(rows))
     for span in created:
         message, event = span.attributes["messaging.message.id"], span.attributes["shop.event.type"].rpartition(".")[2]
         line = next(line for line in lines if line.startswith(f"{event}: "))

@@ -10,7 +10,18 @@ from playwright.async_api import Browser
 
 import scenarios
 from e2e.conftest import Shop, embedded, eventually, on_containers
-from e2e.explorer import CHECKS, Explorer, Facts, check, explorer, facts, query
+from e2e.explorer import (
+    CHECKS,
+    Explorer,
+    Facts,
+    check,
+    check_lay,
+    check_twice,
+    explorer,
+    facts,
+    facts_of_traces,
+    query,
+)
 from e2e.plays import PLAYED_THERE, Plays
 from infra.system import System
 
@@ -18,7 +29,7 @@ Json = dict[str, Any]
 
 pytestmark = [pytest.mark.browser]
 
-# The others have no order: nobody placed one.
+# Of the other one nobody has placed an order.
 WITH_ORDERS = [name for name in scenarios.NAMES if name != "undo-first"]
 
 
@@ -45,6 +56,28 @@ async def test_they_are_true_on_real_servers(
 ) -> None:
     """The same, from Jaeger and PostgreSQL."""
     await answers_are_true(system, found, plays, page, name)
+
+
+@embedded
+async def test_the_answers_about_what_no_order_was_placed_for_are_true(
+    system: System, found: Mapping[str, str], plays: Plays, page: Explorer
+) -> None:
+    """Its traces are found from the id that an operator made up; the two calls undid nothing, and nothing waits."""
+    titles = (await plays.of("undo-first")).trace_ids
+    for title, trace_id in titles.items():
+        known = await facts_of_traces(system, found, [trace_id])
+        await page.page.goto(f"{page.gateway_url}/#/orders/{known.spans[0].attributes['shop.order.id']}")
+        await page.page.get_by_role("link", name=title.partition(",")[0]).click()
+        await page.page.wait_for_url(f"**/#/traces/{trace_id}")
+        await page.page.wait_for_selector('[data-trace-state="whole"]')
+        answers = await page.answers()
+        assert answers["existed"] == ["No order was placed in this trace."]
+        assert answers["waiting"] == ["For nothing that a trace says."]
+        assert answers["undone"] == ["Nobody undid anything."]
+        check_twice(answers["twice"], known)
+        check_lay(answers["lay"], known)
+        work = [span for span in known.spans if span.kind in ("SERVER", "CONSUMER", "INTERNAL")][-1]
+        assert answers["line"][0].startswith(f"{work.attributes['code.file.path']}:"), answers["line"]
 
 
 async def answers_are_true(system: System, found: Mapping[str, str], plays: Plays, page: Explorer, name: str) -> None:

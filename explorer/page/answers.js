@@ -1,9 +1,10 @@
 // The six questions that somebody has about an order, answered from its trace, its timeline and its saga.
 
 import { fill, h } from "./dom.js";
-import { clock, duration, instant, plural, short } from "./format.js";
+import { clock, duration, plural, short } from "./format.js";
 
-// `[{id, question, lines}]`; a line is `{text, span?, alarm?}`: the span shows it. `selected` is the span that is open, if one is.
+// `[{id, question, lines}]`; a line is `{text, span?, alarm?}`: the span shows it. `selected` is the span that is open, if one is;
+// `order` is null of a trace alone.
 export function answers(seen) {
   return [
     { id: "existed", question: "When did the order exist?", lines: existed(seen) },
@@ -29,8 +30,9 @@ function said({ text, span, alarm }, key, open) {
 
 // From the commit on: the span of PlaceOrder ends with it.
 function existed({ order, spans }) {
-  const created = spans.find((span) => span.kind === "PRODUCER" && span.traceId === order.traceId && span.event === "OrderPlaced");
+  const created = spans.find((span) => span.operation === "create" && span.event === "OrderPlaced");
   const place = created && spans.find((span) => span.id === created.parentId && span.kind === "SERVER");
+  if (!place && !order) return [{ text: "No order was placed in this trace." }];
   if (!place) return [{ text: `Since about ${clock(order.createTime)}, by the order's own row; the span of its commit is not here.` }];
   const root = spans.find((span) => span.traceId === place.traceId && !span.parentId);
   const after = root ? `, ${duration(place.end - root.start)} after the ${root.name} came in` : "";
@@ -40,22 +42,19 @@ function existed({ order, spans }) {
 function awaited({ order, saga, table, payment, reservation, entries, spans }) {
   const lines = [];
   if (saga?.parkTime) lines.push({ text: `For an operator: the saga is parked at ${saga.step} since ${clock(saga.parkTime)}. ./shop sagas retry ${order.orderId}`, alarm: true });
-  if (order.status === "PENDING" && saga) lines.push({ text: stepText(saga, table) });
-  if (["CANCELLED", "REJECTED"].includes(order.status)) {
+  if (order?.status === "PENDING" && saga) lines.push({ text: stepText(saga, table) });
+  if (["CANCELLED", "REJECTED"].includes(order?.status)) {
     const owed = (what, state) => lines.push({ text: `For ${what}: ${state}, to be given back.` });
     if (["CHARGED", "CHARGING"].includes(payment?.state)) owed("the money", payment.state);
     if (["HELD", "SHIPPED"].includes(reservation?.state)) owed("the goods", reservation.state);
   }
-  if (order.status === "CONFIRMED" && reservation?.state === "HELD") lines.push({ text: "For inventory to ship the goods, which are HELD: it has not handled OrderConfirmed yet." });
+  if (order?.status === "CONFIRMED" && reservation?.state === "HELD") lines.push({ text: "For inventory to ship the goods, which are HELD: it has not handled OrderConfirmed yet." });
   for (const span of unsent(spans))
     lines.push({ text: `${span.event} waits in the outbox of ${span.service} since ${clock(span.start)}; no span says that it was sent.`, span });
-  if (!lines.length) lines.push({ text: `For nothing: it is ${order.status}${since(order, entries)}.` });
-  return lines;
-}
-
-function since(order, entries) {
+  if (lines.length) return lines;
+  if (!order) return [{ text: "For nothing that a trace says." }];
   const entry = entries.find(({ status }) => status === order.status);
-  return ` since ${clock(entry?.time ?? order.updateTime)}`;
+  return [{ text: `For nothing: it is ${order.status} since ${clock(entry?.time ?? order.updateTime)}.` }];
 }
 
 function stepText(saga, table) {
@@ -74,10 +73,10 @@ function unsent(spans) {
 // By the saga, with commands; and by who undoes by itself what it hears was cancelled.
 function undone({ order, spans }) {
   const below = childrenOf(spans);
-  const reason = spans.map((span) => span.attributes["shop.saga.reason"]).find(Boolean) ?? order.reason;
+  const reason = spans.map((span) => span.attributes["shop.saga.reason"]).find(Boolean) ?? order?.reason;
   const because = reason ? `, because ${reason}` : "";
   const lines = [...bySaga(spans, below, because), ...byThemselves(spans, below, because)];
-  return lines.length ? lines : [{ text: `Nobody undid anything${order.status === "REJECTED" ? `: nothing had been done when it was rejected${because}` : ""}.` }];
+  return lines.length ? lines : [{ text: `Nobody undid anything${order?.status === "REJECTED" ? `: nothing had been done when it was rejected${because}` : ""}.` }];
 }
 
 function bySaga(spans, below, because) {
@@ -107,7 +106,7 @@ function byThemselves(spans, below, because) {
   });
 }
 
-// A message is known by its id; a group may get it any number of times, and must apply it once.
+// A group may get a message any number of times, and must apply it once.
 function handledTwice({ spans }) {
   const deliveries = new Map();
   for (const span of spans)
@@ -160,9 +159,9 @@ function outboxMs(created, outbox, heard) {
   return heard.start - Number(heard.attributes["shop.kafka.age_ms"]) - created.start;
 }
 
-// Of the open span; else of the saga's latest turn, which brought the order to where it is.
+// Of the open span; else of the saga's latest turn; else of the latest work.
 function lineOf({ spans, selected }) {
-  const span = selected ?? spans.findLast((each) => "shop.saga.step_before" in each.attributes) ?? spans.findLast((each) => each.attributes["code.file.path"]);
+  const span = selected ?? spans.findLast((each) => "shop.saga.step_before" in each.attributes) ?? spans.findLast(({ kind }) => !/CLIENT|PRODUCER/.test(kind));
   const path = span?.attributes["code.file.path"];
   if (!path) return [{ text: span ? `${span.name} (${span.service}) does not say.` : "The trace has not come yet." }];
   const has = span.attributes;
@@ -175,7 +174,7 @@ function childrenOf(spans) {
   return (span) => children.get(span.id) ?? [];
 }
 
-// The event at which the saga went on. A worker may tell it far from the command, where the work was that it ended.
+// The event at which the saga went on; a worker may tell it far from the command.
 function turnAfter({ start }, spans) {
   const turn = spans.find((span) => span.start > start && span.attributes["shop.saga.step_before"] !== span.attributes["shop.saga.step"] && / heard /.test(span.name));
   return turn?.name.slice(turn.name.lastIndexOf(" ") + 1);

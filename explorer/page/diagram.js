@@ -36,7 +36,7 @@ function drawn(row, { story, lane, open, follow, selected, isNew, index }) {
   const classes = ["row", row.kind, row.undoes && "undoes", row.failed && "failed", isArrow && (b > a ? "right" : "left"), isNew && "new"];
   const isSelected = row.span !== null && row.span?.id === selected;
   const content = [
-    h("span", { class: "sr-only" }, spoken(row)),
+    h("span", { class: "sr-only" }, [row.text, ...row.remarks].join("; ")),
     h("span", { class: "where", "aria-hidden": "true" }, isArrow ? `${row.from} → ${row.to}` : row.lane ?? ""),
     h("span", { class: "label", "aria-hidden": "true" }, mark(row), row.label),
     row.remarks.length ? h("span", { class: "remarks", "aria-hidden": "true" }, row.remarks.join(" · ")) : null,
@@ -53,11 +53,6 @@ function drawn(row, { story, lane, open, follow, selected, isNew, index }) {
         }, content)
         : h("span", { class: "what" }, content),
       (row.links ?? []).map((link) => linked(link, story, follow))));
-}
-
-// Said to who does not see the drawing, and shown where there is no room for lanes.
-function spoken(row) {
-  return [row.text, ...row.remarks].join("; ");
 }
 
 function mark(row) {

@@ -1,5 +1,6 @@
 // One order: what it is, the six answers, the diagram, and everything beside it; all of it kept true by the feed.
 
+import { read } from "./api.js";
 import { answers, drawAnswers } from "./answers.js";
 import { announce } from "./announce.js";
 import { drawBalances } from "./balances.js";
@@ -68,14 +69,22 @@ class OrderView extends SpanView {
     this.#announced = status;
   }
 
+  // An operator may have called services about an order that nobody placed.
+  async #linkTraces(element) {
+    const { traces } = await read(`/explorer/orders/${this.id}/traces`).catch(() => ({ traces: [] }));
+    fill(element, traces.map(({ traceId, title }) => ["There is ", h("a", { href: `#/traces/${traceId}` }, title), ". "]));
+  }
+
   #drawProblem({ isAbsent, status, message }) {
     const isUnknown = isAbsent || status === 400;
     document.title = `${isUnknown ? "Unknown order" : "Order"} · Shop explorer`;
     this.panel.close();
+    const traces = h("p", {});
+    if (isAbsent) this.#linkTraces(traces);
     fill(this.container, h("h1", { tabindex: "-1" }, isUnknown ? "Unknown order" : "The order could not be read"),
       h("p", { role: "status" }, isUnknown
         ? ["The shop has no order with the id ", h("code", {}, this.id), ". An embedded shop forgets its orders when it stops."]
-        : message),
+        : message), traces,
       h("p", {}, h("a", { href: "#/" }, "To the orders")));
   }
 }

@@ -1,9 +1,5 @@
-// What a sequence diagram tells: from spans, and from timeline entries whose spans have not come.
-//
-// spans ─▶ rows in time (call, answer, promise, sent, heard, note) ─▶ lanes, by first appearance
-//                                              └▶ waits between rows: in an outbox, on Kafka
-//
-// An arrow needs both of its ends: what a trace does not say is not drawn. No service and no step is known by name here.
+// What a sequence diagram tells, from spans, and from timeline entries whose spans have not come: rows in time, lanes by first
+// appearance, waits between rows. An arrow needs both of its ends; no service and no step is known by name here.
 
 import { duration, short } from "./format.js";
 
@@ -31,7 +27,7 @@ function indexed(spans) {
     if (!children.has(span.parentId)) children.set(span.parentId, []);
     children.get(span.parentId).push(span);
   }
-  return { byId, below: (span) => children.get(span.id) ?? [], of: (id) => byId.get(id) };
+  return { byId, below: ({ id }) => children.get(id) ?? [], of: (id) => byId.get(id) };
 }
 
 // The rows of one span; none for what stands inside another's work, such as a statement.

@@ -1,5 +1,6 @@
 // One trace, whatever it is of: diagram, rows and panel as an order has.
 
+import { answers, drawAnswers } from "./answers.js";
 import { read } from "./api.js";
 import { drawDiagram } from "./diagram.js";
 import { fill, h, keepingFocus } from "./dom.js";
@@ -33,9 +34,11 @@ class TraceView extends SpanView {
     this.about = h("div", {});
     this.state = h("p", { class: "trace-state", role: "status" }, "Asking the trace store…");
     this.diagram = h("div", { class: "diagram-box" });
+    this.answers = h("div", {});
     fill(container, h("div", { class: "order" },
       h("header", { class: "order-head" }, h("p", { class: "crumb small" }, h("a", { href: "#/" }, "Orders"), " › one trace"),
         h("h1", { tabindex: "-1" }, "Trace ", h("span", { class: "mono order-id" }, id)), this.about, this.state),
+      panel("answers", "Six questions", this.answers),
       panel("drawing", "Who asked whom", this.diagram),
       panel("waterfall-panel", "Every span", rows)));
     if (this.selected) this.panel.open(this.selected);
@@ -90,6 +93,8 @@ class TraceView extends SpanView {
         traceLink(this.settings, this.id)),
       orders.length > 0 && h("p", {}, "It is about ", orders.map((order, index) =>
         [index > 0 && ", ", h("a", { href: `#/orders/${order}` }, "order ", h("span", { class: "mono" }, order))]), "."));
+    const seen = { order: null, spans, settings: this.settings, selected: spans.find(({ id }) => id === selected) };
+    keepingFocus(this.answers, () => drawAnswers(this.answers, answers(seen), { open: this.open }));
     keepingFocus(this.diagram, () => drawDiagram(this.diagram, tell(spans, []), { open: this.open, follow: this.follow, selected }));
     keepingFocus(this.waterfall.grid, () => this.waterfall.draw(spans, new Map([[this.id, { title: plural(spans.length, "span") }]]), selected));
     this.panel.redraw(this.settings);
