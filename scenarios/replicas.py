@@ -43,5 +43,11 @@ SCENARIO = Scenario(
     play=play,
     told=CONFIRMED,
     slack_seconds=15.0,
+    # Partitions move when a replica comes: what was handled but not committed yet is delivered once more.
+    sometimes=(
+        ("process inventory.events StockReserved", "inbox=duplicate"),
+        ("process payment.events PaymentCharged", "inbox=duplicate"),
+        ("process order.events OrderConfirmed", "inbox=duplicate"),
+    ),
     containers_only="its Kafka is a mock broker, whose groups have one member.",
 )

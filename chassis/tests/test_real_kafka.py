@@ -87,7 +87,7 @@ async def test_events_flow_again_after_kafka_was_away(
         with capture_logs() as logs:
             async with broker.stopped(killed=killed):
                 # After so long the library has given up what it had in hand when the topic's leader went.
-                await eventually(lambda: [log["event"] for log in logs].count(EVENTS_WAIT) == 2)
+                await eventually(lambda: [log["event"] for log in logs].count(EVENTS_WAIT) == 2, seconds_max=30)
         enough.set()
         await eventually(lambda: applied(database, 8 * published), seconds_max=30)
     done = await effects(database)

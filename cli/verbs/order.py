@@ -182,6 +182,7 @@ async def watch(session: Session, order_id: str) -> None:
     """
     from cli.watching import watch as follow
 
+    await (await session.rpc()).ask("order/GetOrder", {"orderId": order_id})
     session.out.say(f"Drawn while it runs: {(await session.system()).order_page(order_id)}", "dim")
     await session.out.while_read(follow(session, order_id))
 

@@ -186,7 +186,7 @@ async def test_every_address_that_the_demo_prints_answers_while_it_runs(tmp_path
                 line = await run.stdout.readline()
                 assert line, output
                 output += line.decode()
-        assert await _answered(output) == 10
+        assert await _answered(output) == 11
     finally:
         run.send_signal(signal.SIGINT)
         code, _ = await _ended(run)
