@@ -43,6 +43,12 @@ HEARD_BY: dict[str, tuple[str, ...]] = {
     "shop.order.v1.OrderCancelled": ("inventory.shipping", "payment.refunds"),
 }
 
+# What is done for an order, and what undoes that once the order is cancelled; events by their short names.
+UNDONE_BY: dict[str, tuple[str, ...]] = {
+    "PaymentCharged": ("PaymentRefunded", "PaymentVoided"),
+    "StockReserved": ("StockReleased", "StockReturned"),
+}
+
 # What begins a trace of its own although it is about an order that has one: the service, its span, and what it was.
 LATER = (
     ("order", "shop.order.v1.OrderService/PlaceOrder", "the repeated POST"),

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from opentelemetry import trace
 from pydantic import Field, field_validator
 
-from catalogue import HEARD_BY
+from catalogue import HEARD_BY, UNDONE_BY
 from chassis.settings import ProcessSettings
 from chassis.source import ROOT
 
@@ -74,4 +74,5 @@ def for_the_page(settings: ExplorerSettings) -> dict[str, Any]:
             "decisionSeconds": settings.trace_decision_seconds,
         },
         "heardBy": HEARD_BY,
+        "undoneBy": UNDONE_BY,
     }

@@ -6,13 +6,10 @@ A pending order is cancelled once its work is undone, a confirmed one at once: r
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-UNDONE_BY = {
-    "PaymentCharged": {"PaymentRefunded", "PaymentVoided"},
-    "StockReserved": {"StockReleased", "StockReturned"},
-}
+from catalogue import UNDONE_BY
 
 
 def owed(timeline: Iterable[Mapping[str, Any]]) -> list[str]:
     """The short names of the events that none of those which undo them has followed."""
     events = {entry["event"].rpartition(".")[2] for entry in timeline}
-    return [done for done, undone_by in UNDONE_BY.items() if done in events and not events & undone_by]
+    return [done for done, undone_by in UNDONE_BY.items() if done in events and not events & {*undone_by}]

@@ -8,12 +8,14 @@ from playwright.async_api import Browser
 from infra.browser import browser
 from infra.containers.system import ROOT, System
 from infra.jaeger.page import WIDTH
-from infra.jaeger.pictures import WARM_UP, take_pictures
+from infra.jaeger.pictures import take_pictures
 from infra.local.demo import EXAMPLES, Demo
 
 PICTURES = ROOT / "docs" / "pictures"
 EXPLORER = "an-order-in-the-explorer.png"
 HEIGHT = 1500
+# What a process does for the first time takes longer: imports, connections, plans of statements.
+WARM_UP = 5
 SECONDS_MAX = 20.0
 
 
@@ -27,7 +29,7 @@ async def main() -> None:
 
 
 async def draw_an_order(gateway_url: str, traces_url: str, chromium: Browser, folder: Path) -> None:
-    """A declined order in the explorer, with the line that turned its saga back."""
+    """A declined order in the explorer: the answers about it, its timeline, and most of its diagram."""
     async with Demo(gateway_url, traces_url) as demo:
         order = (await demo.outcome(EXAMPLES[1])).order
     context = await chromium.new_context(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce")

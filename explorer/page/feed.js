@@ -18,8 +18,6 @@ const TRACES_MAX = 20;
 const LATE_MS = 1500;
 // Of the trace store; asking again cannot change them.
 const NEVER = ["TRACE_NOT_SAMPLED", "TRACES_NOT_EXPORTED"];
-// As infra/owed.py says it: what was done for an order, and what undoes that after it was cancelled.
-const UNDONE_BY = { PaymentCharged: ["PaymentRefunded", "PaymentVoided"], StockReserved: ["StockReleased", "StockReturned"] };
 
 export class Feed {
   // Absent things are null, and undefined as long as nobody has answered.
@@ -181,7 +179,7 @@ export class Feed {
   #isOwing() {
     if (this.order?.status !== "CANCELLED") return false;
     const events = new Set(this.entries.map(({ event }) => short(event)));
-    return Object.entries(UNDONE_BY).some(([done, by]) => events.has(done) && !by.some((undone) => events.has(undone)));
+    return Object.entries(this.settings.undoneBy).some(([done, by]) => events.has(done) && !by.some((undone) => events.has(undone)));
   }
 
   #isDone(quietMs) {

@@ -27,6 +27,7 @@ SETTINGS: Json = {
         "decisionSeconds": 90,
     },
     "heardBy": {},
+    "undoneBy": {},
 }
 
 

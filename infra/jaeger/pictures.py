@@ -8,8 +8,6 @@ from infra.jaeger.page import TracePage, page_of
 from infra.local.demo import EXAMPLES, Demo, Example
 
 CONFIRMED, DECLINED = EXAMPLES[:2]
-# What a process does for the first time takes longer: imports, connections, plans of statements.
-WARM_UP = 5
 
 
 async def take_pictures(gateway_url: str, traces_url: str, chromium: Browser, folder: Path) -> None:
