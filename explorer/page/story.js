@@ -113,10 +113,10 @@ function noted(span) {
   const has = span.attributes;
   const remarks = [...tries(span)];
   const before = has["shop.saga.step_before"];
+  // The reason first: where there is little room the end is cut. A fact names its step, which is said anyway.
+  remarks.push(...facts(span).map((fact) => fact.replace(/^TurnedBack: /, "turns back: ").replace(`: ${before}`, "")));
   if (before && before !== has[STEP]) remarks.push(`${before} → ${has[STEP]}`);
   else if (before) remarks.push(`stays at ${before}`);
-  // A fact names the step that it is about, which is said already.
-  remarks.push(...facts(span).map((fact) => fact.replace(/^TurnedBack: /, "turns back: ").replace(`: ${before}`, "")));
   const result = Object.entries(has).find(([name]) => name.endsWith(".outcome"));
   if (result) remarks.push(String(result[1]));
   if (span.end - span.start >= PAUSE_MS) remarks.push(`took ${duration(span.end - span.start)}`);
