@@ -77,6 +77,8 @@ NEEDS = {
 def pytest_configure() -> None:
     # A run that is told to end takes down what it has started, as at Ctrl-C: nobody else removes its containers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell that runs us in the background has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

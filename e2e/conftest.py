@@ -264,7 +264,7 @@ async def system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
             yield containers
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def containers(system: System) -> Containers:
     """The containers, for what only they can show; such a test is marked `on_containers`."""
     assert isinstance(system, Containers)

@@ -28,7 +28,23 @@ WORK = (
 pytestmark = on_containers
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+async def test_replicas_come_and_go_under_load(containers: Containers) -> None:
+    """Scaling up and down again costs no request and no order."""
+    shelf_before = await shelf(containers)
+    load = Load(containers, RATE_PER_SECOND, ORDERS * 2)
+    async with load.listening():
+        placing = asyncio.create_task(load.place())
+        await containers.scale(**REPLICAS)
+        await containers.scale(**dict.fromkeys(REPLICAS, 1))
+        await placing
+        await load.drain(60)
+    assert len(load.accepted) == ORDERS * 2
+    assert [order for order in load.orders if order.outcome != order.expected] == []
+    books = await audit(containers, load.accepted, shelf_before)
+    assert books.balance, str(books)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def replicas(containers: Containers) -> AsyncIterator[Containers]:
     """Three of order, two of the others; one of each afterwards."""
     await containers.scale(**REPLICAS)
@@ -87,22 +103,6 @@ async def test_a_killed_replica_is_replaced_by_the_others(shop: Shop, replicas: 
     finally:
         await replicas.recover("order")
         await replicas.ready("order")
-
-
-async def test_replicas_come_and_go_under_load(containers: Containers) -> None:
-    """Scaling up and down again costs no request and no order."""
-    shelf_before = await shelf(containers)
-    load = Load(containers, RATE_PER_SECOND, ORDERS * 2)
-    async with load.listening():
-        placing = asyncio.create_task(load.place())
-        await containers.scale(**REPLICAS)
-        await containers.scale(**dict.fromkeys(REPLICAS, 1))
-        await placing
-        await load.drain(60)
-    assert len(load.accepted) == ORDERS * 2
-    assert [order for order in load.orders if order.outcome != order.expected] == []
-    books = await audit(containers, load.accepted, shelf_before)
-    assert books.balance, str(books)
 
 
 async def spans_of(shop: Shop, load: Load) -> list[Span]:
