@@ -71,11 +71,12 @@ redrive: ## send dead letters back, e.g. make redrive TOPIC=inventory.events
 test: .venv/.dev ## every test, those on containers beside the others: most of them wait most of the time
 	@mkdir -p .run
 	@$(BIN)/pytest -m docker >.run/tests-on-containers.log 2>&1 & containers=$$!; \
-	trap 'kill $$containers' INT TERM; \
-	$(BIN)/pytest -m 'not docker'; others=$$?; \
-	echo "Of the tests on containers (.run/tests-on-containers.log):"; wait $$containers; result=$$?; \
+	$(BIN)/pytest -m 'not docker' & others=$$!; \
+	trap : INT; trap 'kill $$containers $$others' TERM; \
+	wait $$others; result=$$?; \
+	echo "On containers (.run/tests-on-containers.log):"; wait $$containers || result=$$?; \
 	cat .run/tests-on-containers.log; \
-	exit $$((others ? others : result))
+	exit $$result
 
 e2e: .venv/.dev ## the end-to-end tests alone
 	@$(BIN)/pytest e2e
