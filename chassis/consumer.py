@@ -298,10 +298,13 @@ class Consumer:
             async with self._database.transaction() as transaction:
                 transaction.batch = poll
                 new = await inbox.note(transaction, self._subscription.group, [one.id for one in envelopes])
+                outcomes: list[str] = []
                 for delivery, span in zip(deliveries, spans, strict=True):
-                    outcome = "applied" if delivery.envelope.id in new else "duplicate"
-                    span.set_attribute("shop.inbox.outcome", outcome)
-                    if outcome == "applied":
+                    outcomes.append("applied" if delivery.envelope.id in new else "duplicate")
+                    # Of copies that meet in the batch, under whatever keys, the first is applied.
+                    new.discard(delivery.envelope.id)
+                    span.set_attribute("shop.inbox.outcome", outcomes[-1])
+                    if outcomes[-1] == "applied":
                         await self._handle(transaction, delivery, span)
         for delivery, span in zip(deliveries, spans, strict=True):
             if poll:
@@ -310,8 +313,7 @@ class Consumer:
         if poll:
             poll.end()
         _DURATION.record(time.perf_counter() - began, {"messaging.consumer.group.name": self._subscription.group})
-        for delivery in deliveries:
-            outcome = "applied" if delivery.envelope.id in new else "duplicate"
+        for delivery, outcome in zip(deliveries, outcomes, strict=True):
             _HANDLED.add(1, {"group": self._subscription.group, "outcome": outcome})
             _AGE.record(message_spans.kafka_age_seconds(delivery.record, at_ns), {"group": self._subscription.group})
 

@@ -21,7 +21,7 @@ from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
-from chassis.testing import Spans, attributes, context, eventually, is_child, linked
+from chassis.testing import Spans, attributes, context, eventually, figure, is_child, linked
 from chassis.tests.surroundings import (
     INSERT_EFFECT,
     Broker,
@@ -108,6 +108,50 @@ async def test_an_event_that_comes_twice_is_applied_once(
     assert await effects(database) == [("a", 1), ("a", 2)]
     outcomes = [attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic} Int64Value")]
     assert outcomes == ["applied", "duplicate", "applied"]
+
+
+async def test_copies_that_meet_in_a_batch_are_applied_once(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """The same event under three keys, a stranger's doing: one is applied, two are duplicates, in each group."""
+    figure("shop.inbox.messages")
+    copy = event("a", 1)
+    await send_under(producer, topic, copy, b"one", b"two", b"three")
+    async with running(group.member().run, stopping):
+        await all_done(database, 1)
+        await eventually(lambda: figure("shop.inbox.messages", group=group.name, outcome="duplicate") == 2)
+    assert await effects(database) == [("a", 1)]
+    outcomes = [attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic} Int64Value")]
+    assert outcomes == ["applied", "duplicate", "duplicate"]
+    assert figure("shop.inbox.messages", group=group.name, outcome="applied") == 1
+
+
+async def test_copies_in_other_batches_and_partitions_are_duplicates_too(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
+) -> None:
+    """Whatever keys, partitions and batches the copies meet, and whatever lies between them, each is applied once."""
+    copies = [event(subject, 1) for subject in "abc"]
+    for partition in range(4):
+        for order in (copies, copies[::-1]):
+            keys = [f"{partition} {each.subject}".encode() for each in order]
+            for each, key in zip(order, keys, strict=True):
+                await send_under(producer, topic, each, key, key + b" again", partition=partition)
+    async with running(group.member(batch_max=3).run, stopping):
+        await eventually(lambda: handled(group, 48))
+    assert sorted(await effects(database)) == [("a", 1), ("b", 1), ("c", 1)]
+
+
+def handled(group: Group, number: int) -> bool:
+    return (figure("shop.inbox.messages", group=group.name) or 0) >= number
+
+
+async def send_under(producer: Producer, topic: Topic, sent: Envelope, *keys: bytes, partition: int = 0) -> None:
+    """Send copies of an event in one batch, each under a key of its own."""
+    batch = producer.client.create_batch()
+    for key in keys:
+        batch.append(key=key, value=sent.payload, timestamp=None, headers=messages.headers(sent))
+    batch.close()
+    await (await producer.client.send_batch(batch, topic.name, partition=partition))
 
 
 async def test_a_crash_after_the_commit_and_before_the_offset_is_absorbed(
