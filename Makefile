@@ -10,7 +10,7 @@ SERVICES := $(sort $(shell find protos/shop -name '*_service.proto'))
 SOURCES := catalogue chassis cli explorer gateway services infra scenarios e2e conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down start stop status test e2e bench bench-page scenarios skeletons pictures check fmt protos release-protos lock migration logs redrive clean
+.PHONY: help setup demo up down start stop status test e2e pace bench bench-page scenarios skeletons pictures check fmt protos release-protos lock migration logs redrive clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ e2e: .venv/.dev ## the end-to-end tests alone
 
 scenarios: .venv/.dev ## play every scenario, embedded and in containers, and compare its traces with its skeleton
 	@ALL_SCENARIOS=1 $(BIN)/pytest e2e/test_every_scenario_comes_out_as_it_should.py
+
+pace: .venv/.dev ## for a minute each: something is locked, fails or is away, and the others keep their pace
+	@PACE_SECONDS=60 $(BIN)/pytest chassis/tests/test_pace.py chassis/tests/test_relay_partitions.py -k pace
 
 bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60; COMPOSE=1 loads the containers, PAGE=1 with the explorer open
 	@$(BIN)/python -m infra.bench $(if $(COMPOSE),--compose) $(if $(PAGE),--page) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))

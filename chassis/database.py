@@ -87,6 +87,20 @@ class Shared(NamedTuple):
     order_ids: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a transaction's statements may wait for each lock, and take as a whole; less than the session's."""
+
+    lock_seconds: float
+    statement_seconds: float
+
+    @property
+    def begin(self) -> str:
+        """BEGIN with these limits: one round trip, as without."""
+        lock_ms, statement_ms = (max(1, int(1000 * each)) for each in (self.lock_seconds, self.statement_seconds))
+        return f"BEGIN; SET LOCAL lock_timeout = {lock_ms}; SET LOCAL statement_timeout = {statement_ms}"
+
+
 class Transaction:
     """An open transaction. Handlers use it and never commit it."""
 
@@ -242,16 +256,19 @@ class Database:
         self._listeners[channel].remove(listener)
 
     @asynccontextmanager
-    async def transaction(self, begins: Callable[[], None] = lambda: None) -> AsyncGenerator[Transaction]:
+    async def transaction(
+        self, begins: Callable[[], None] = lambda: None, *, limits: Limits | None = None
+    ) -> AsyncGenerator[Transaction]:
         """BEGIN … COMMIT; an exception rolls back, and takes the spans of the attempt with it.
 
         Args:
             begins: called when nothing is waited for any more but the database.
+            limits: the session's unless told.
         """
         with hold():
             async with self._connection(begins) as connection:
                 try:
-                    await connection.execute("BEGIN")
+                    await connection.execute(limits.begin if limits else "BEGIN")
                     transaction = Transaction(connection)
                     yield transaction
                     await transaction.flush()

@@ -1,12 +1,14 @@
 """Kafka clients with the safe settings; the library's defaults are acks=1, auto-commit and latest."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
 
 from chassis import logs
 from chassis.settings import ServiceSettings
@@ -19,6 +21,12 @@ MESSAGE_BYTES_MAX = 1_000_000
 
 class Stopped(Exception):
     """The process is to stop, and what is in hand cannot be finished; it was not committed and comes again."""
+
+
+@functools.lru_cache(maxsize=10_000)
+def _partition_of(key: bytes, partitions: int) -> int:
+    # The events of an aggregate follow each other, and while one waits it is asked for again and again.
+    return DefaultPartitioner()(key, range(partitions), [])
 
 
 class Producer:
@@ -61,12 +69,14 @@ class Producer:
         key: bytes | None = None,
         headers: Sequence[tuple[str, Any]] = (),
         timestamp_ms: int | None = None,
+        partition: int | None = None,
     ) -> asyncio.Future[Any]:
         """Take a message for sending; the future is the broker's answer, which may never come: that means unknown.
 
         Args:
             timestamp_ms: the record's, since the epoch; now unless told. That of the answer is no use: the library
                 gives every message of a batch the first one's.
+            partition: the key's unless told.
 
         Raises:
             KafkaError: it was not taken.
@@ -74,7 +84,7 @@ class Producer:
         await self.ready()
         client = self.client
         answer = asyncio.ensure_future(
-            await client.send(topic, value, key=key, headers=headers, timestamp_ms=timestamp_ms)
+            await client.send(topic, value, key=key, headers=headers, timestamp_ms=timestamp_ms, partition=partition)
         )
 
         def look_at(answered: asyncio.Future[Any]) -> None:
@@ -88,6 +98,23 @@ class Producer:
         self, topic: str, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, Any]] = ()
     ) -> Any:
         return await (await self.send(topic, value, key, headers))
+
+    async def partition(self, topic: str, key: bytes) -> int:
+        """Where a key goes, whether or not somebody leads that partition.
+
+        Raises:
+            KafkaError: the broker does not know the topic, or does not answer.
+        """
+        return _partition_of(key, len(await self.client.partitions_for(topic)))
+
+    def has_leader(self, topic: str, partition: int) -> bool:
+        """Whether somebody leads the partition, as far as the client knows."""
+        return self.client.client.cluster.leader_for_partition(TopicPartition(topic, partition)) not in (None, -1)
+
+    async def look_for_leaders(self, seconds_max: float) -> None:
+        """Ask the broker anew who leads which partition, and wait for the answer, at most so long."""
+        asked = self.client.client.force_metadata_update()
+        await asyncio.wait([asked], timeout=seconds_max)
 
     def give_up(self) -> None:
         """Forget what was taken and not answered: it is to be sent again, and its wait is not over.

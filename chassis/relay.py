@@ -3,23 +3,21 @@
     take the lease, read each aggregate's lowest unpublished version ─▶ send all, await the acks ─▶ mark, free the lease
 
 No transaction is open during a send. No cursor: a row stays eligible until it is marked, however late it committed.
+A partition that does not answer rests (`resting`), and an aggregate whose event Kafka refuses: the others go on.
 """
 
 import asyncio
-import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 from aiokafka.errors import KafkaError
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
 from uuid_utils.compat import uuid7
 
-from chassis import kafka, logs, message_spans, messages, outbox, telemetry
+from chassis import kafka, logs, outbox, telemetry
 from chassis.database import Database, Row, Sql, outages
 from chassis.kafka import Producer
-from chassis.messages import Envelope
+from chassis.sending import Outcome, Place, Sender
 from chassis.source import code
 from chassis.telemetry import TraceContext
 
@@ -34,6 +32,8 @@ BUSY_RETRY_SECONDS = 0.02
 LEASE_SECONDS = 3.5
 SEND_SECONDS_MAX = 2.5
 BATCH_MAX = 500
+# Between two rounds while something rests, for each of them reads what rests again.
+REST_PAUSE_SECONDS = 0.05
 
 # The lease row is locked by whoever takes it, for the length of this one statement; SKIP LOCKED lets the others pass.
 # A lock shows the row as it is now, the rest of the statement sees what was committed when it began: fences that differ
@@ -55,13 +55,14 @@ _TAKE = Sql(
         RETURNING relay_lease.fence
     ), taken AS (
         SELECT DISTINCT ON (o.subject)
-               lease.fence, o.*
+               o.*
         FROM outbox o, lease
-        WHERE o.published_at IS NULL
+        WHERE o.published_at IS NULL AND o.subject > :after
         ORDER BY o.subject, o.sequence
         LIMIT :batch_max
     )
-    SELECT waiting.anything, taken.* FROM waiting LEFT JOIN taken ON true
+    SELECT waiting.anything, lease.fence AS lease_fence, taken.*
+    FROM waiting LEFT JOIN lease ON true LEFT JOIN taken ON true
     """,
 )
 # What was acknowledged is marked whoever holds the lease by now; the lease is freed only by its holder.
@@ -77,20 +78,6 @@ _MARK = Sql(
     SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL AND id <> ALL(CAST(:ids AS uuid[]))) AS more
     """,
 )
-_AGE = telemetry.meter.create_histogram(
-    "shop.outbox.age", unit="s", description="How long events waited in the outbox before Kafka had them."
-)
-_PUBLISHED = telemetry.meter.create_counter("shop.outbox.published", description="Events that Kafka acknowledged.")
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """One event of a round, between send and acknowledgement."""
-
-    envelope: Envelope
-    span: Span
-    timestamp_ms: int
-    acknowledged: asyncio.Future[Any]
 
 
 class Relay:
@@ -105,7 +92,10 @@ class Relay:
         stopping: asyncio.Event,
         poll_interval_seconds: float = 1.0,
     ) -> None:
-        self._database, self._producer, self._source = database, producer, source
+        self._database, self._producer = database, producer
+        self._sender = Sender(producer, source, Relay.round)
+        # Behind which subject the next round looks: none, unless so much rests that it fills a round.
+        self._after = ""
         self._stopping, self._poll_interval_seconds = stopping, poll_interval_seconds
         self._holder = uuid7()
         self._wake = asyncio.Event()
@@ -131,6 +121,8 @@ class Relay:
         with outages("events wait in the outbox"):
             try:
                 while not self._stopping.is_set():
+                    if self._sender.resting:
+                        await kafka.wait(self._stopping, REST_PAUSE_SECONDS)
                     more = await self.round()
                     if more is None:
                         return BUSY_RETRY_SECONDS
@@ -141,83 +133,53 @@ class Relay:
         return self._poll_interval_seconds
 
     async def round(self) -> bool | None:
-        """One round. True: more waits. False: nothing waits. None: another relay holds the lease.
+        """One round. True: more waits. False: nothing waits that can be sent now. None: another relay holds the lease.
 
         Raises:
-            KafkaError: the broker did not take everything; what it did not take waits on.
+            KafkaError: the broker took nothing; it waits on.
         """
         await self._producer.ready()
         async with self._database.single() as once:
             ends_at = asyncio.get_running_loop().time() + SEND_SECONDS_MAX
             with telemetry.unrecorded():
-                rows = await once.all(_TAKE, holder=self._holder, lease_seconds=LEASE_SECONDS, batch_max=BATCH_MAX)
-        if rows[0].fence is None:
+                rows = await once.all(
+                    _TAKE, holder=self._holder, lease_seconds=LEASE_SECONDS, batch_max=BATCH_MAX, after=self._after
+                )
+        if rows[0].lease_fence is None:
             return None if rows[0].anything else False
-        links = [link for row in rows for link in telemetry.link(TraceContext(row.traceparent, row.tracestate))]
-        with telemetry.span(
-            "relay outbox",
-            attributes={"messaging.batch.message_count": len(rows), **code(Relay.round)},
-            parent=Context(),
-            links=links,
+        fence, rows = rows[0].lease_fence, [row for row in rows if row.id is not None]
+        chosen = await self._sender.choose(rows)
+        links = [link for row, _ in chosen for link in telemetry.link(TraceContext(row.traceparent, row.tracestate))]
+        with (
+            telemetry.span(
+                "relay outbox",
+                attributes={"messaging.batch.message_count": len(chosen), **code(Relay.round)},
+                parent=Context(),
+                links=links,
+            )
+            if chosen
+            else telemetry.unrecorded()
         ):
-            sent = await self._send(rows, ends_at)
-            async with self._database.single() as once:
-                with telemetry.unrecorded():
-                    marked = await once.first(_MARK, ids=sent, holder=self._holder, fence=rows[0].fence)
-        if len(sent) < len(rows):
+            outcome = await self._send(chosen, ends_at)
+            more = await self._mark(outcome.sent, fence)
+        if outcome.unanswered:
             self._producer.give_up()
-            raise KafkaError(f"{len(rows) - len(sent)} of {len(rows)} events were not acknowledged")
+        if outcome.is_outage:
+            raise KafkaError(f"{outcome.unanswered} of {len(chosen)} events were not acknowledged")
+        return self._turn_page(rows, outcome) if self._sender.resting else more
+
+    async def _send(self, chosen: Sequence[tuple[Row, Place]], ends_at: float) -> Outcome:
+        return await self._sender.send(chosen, ends_at)
+
+    async def _mark(self, sent: Sequence[UUID], fence: int) -> bool:
+        """Mark what Kafka has and free the lease; whether more waits."""
+        async with self._database.single() as once:
+            with telemetry.unrecorded():
+                marked = await once.first(_MARK, ids=sent, holder=self._holder, fence=fence)
         return marked is not None and marked.more
 
-    async def _send(self, rows: Any, ends_at: float) -> list[UUID]:
-        """Send the rows side by side; returns the ids that Kafka acknowledged in time.
-
-        No answer means unknown, not failed: the row stays unmarked and is sent again under the same id.
-        """
-        sendings = [await self._begin(row, ends_at) for row in rows]
-        await asyncio.wait(
-            [sending.acknowledged for sending in sendings],
-            timeout=max(0.0, ends_at - asyncio.get_running_loop().time()),
-        )
-        sent: list[UUID] = []
-        for sending in sendings:
-            acknowledged = sending.acknowledged
-            if not acknowledged.done():
-                telemetry.fail(sending.span, TimeoutError("no acknowledgement in time"))
-            elif error := acknowledged.exception():
-                telemetry.fail(sending.span, error)
-            else:
-                _AGE.record(
-                    message_spans.sent(sending.span, sending.envelope, acknowledged.result(), sending.timestamp_ms)
-                )
-                sent.append(sending.envelope.id)
-            sending.span.end()
-        _PUBLISHED.add(len(sent))
-        return sent
-
-    async def _begin(self, row: Row, ends_at: float) -> Sending:
-        created = TraceContext(row.traceparent, row.tracestate)
-        envelope = Envelope(
-            row.id, row.type, self._source, row.subject, row.created_at, row.sequence, created, row.payload
-        )
-        span, timestamp_ms = message_spans.send(row.topic, envelope, Relay.round), time.time_ns() // 1_000_000
-        try:
-            async with asyncio.timeout_at(ends_at):
-                # A time that is over already is noticed here, before the message is taken.
-                await asyncio.sleep(0)
-                acknowledged = asyncio.ensure_future(
-                    await self._producer.send(
-                        row.topic, row.payload, envelope.key, messages.headers(envelope), timestamp_ms
-                    )
-                )
-        except (KafkaError, TimeoutError) as error:
-            acknowledged = asyncio.get_running_loop().create_future()
-            acknowledged.set_exception(error)
-        # An answer that comes after the round has ended is nobody's any more; asyncio would complain about its error.
-        acknowledged.add_done_callback(_look_at)
-        return Sending(envelope, span, timestamp_ms, acknowledged)
-
-
-def _look_at(ended: asyncio.Future[Any]) -> None:
-    if not ended.cancelled():
-        ended.exception()
+    def _turn_page(self, rows: Sequence[Row], outcome: Outcome) -> bool:
+        """While something rests, look behind it: it may be more than a round takes. Whether to go on at once."""
+        is_full = len(rows) == BATCH_MAX
+        self._after = rows[-1].subject if is_full else ""
+        return is_full or bool(outcome.sent)

@@ -14,6 +14,7 @@ from chassis.kafka import Producer
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans
 from chassis.tests.containers import Containers
+from chassis.tests.group import Group
 from chassis.tests.surroundings import Broker, OwnDatabase, Server, Topic, service_settings
 
 
@@ -91,6 +92,11 @@ async def producer(settings: ServiceSettings) -> AsyncIterator[Producer]:
     await started.start()
     yield started
     await started.stop()
+
+
+@pytest.fixture
+def group(database: Database, settings: ServiceSettings, topic: Topic, stopping: asyncio.Event) -> Group:
+    return Group(database, settings, topic, stopping)
 
 
 @pytest.fixture(scope="session")

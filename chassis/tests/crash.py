@@ -30,8 +30,8 @@ def die(*_arguments: Any, **_named: Any) -> None:
 class SentNotMarked(Relay):
     """Kafka has the events, the outbox does not know."""
 
-    async def _send(self, rows: Any, ends_at: float) -> Any:
-        await super()._send(rows, ends_at)
+    async def _send(self, chosen: Any, ends_at: float) -> Any:
+        await super()._send(chosen, ends_at)
         die()
 
 
@@ -39,7 +39,7 @@ class AppliedNotCommitted(Consumer):
     """The database has the effects, Kafka does not know the offsets."""
 
     async def commit(self) -> None:
-        if self._done:
+        if self._progress.committable():
             die()
 
 

@@ -6,22 +6,20 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue, Int64Value
 from hypothesis import given, strategies
 from opentelemetry.trace import SpanKind, StatusCode
 from structlog.testing import capture_logs
 
-from chassis import consumer, kafka, messages, telemetry
-from chassis.consumer import Consumer, batches
+from chassis import consumer, kafka, messages, retries, telemetry, waiting_keys
 from chassis.database import Database, Sql, Transaction
-from chassis.dead_letters import DeadLetters
+from chassis.deliveries import batches
 from chassis.kafka import Producer
 from chassis.messages import Envelope
-from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
-from chassis.testing import Spans, attributes, context, eventually, is_child, linked
+from chassis.testing import Spans, attributes, context, eventually, figure, is_child, linked
+from chassis.tests.group import LOCK_EFFECT, Failing, Group
 from chassis.tests.surroundings import (
     INSERT_EFFECT,
     Broker,
@@ -44,57 +42,10 @@ from chassis.tests.surroundings import (
 OVERDUE = "a lock or a statement took too long"
 
 
-class Group:
-    """A consumer group of one test, whose members can be made one after the other."""
-
-    def __init__(self, database: Database, settings: ServiceSettings, topic: Topic, stopping: asyncio.Event) -> None:
-        self.name = f"{topic}.group"
-        self._database, self._settings, self._topic, self._stopping = database, settings, topic, stopping
-
-    def member(self, handler: Handler = note_effect, **options: Any) -> Consumer:
-        return Consumer(
-            self._database,
-            kafka.consumer(self._settings, self.name),
-            Subscription(self.name, (self._topic.name,), {Int64Value: handler}, ignored=(BoolValue,)),
-            DeadLetters(kafka.producer(self._settings, "dead"), self._stopping),
-            stopping=self._stopping,
-            **options,
-        )
-
-    async def committed(self) -> int:
-        """How many messages the group's offsets say are done."""
-        client = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap_servers, group_id=self.name)
-        await client.start()
-        try:
-            partitions = [TopicPartition(self._topic.name, number) for number in range(4)]
-            return sum([await client.committed(partition) or 0 for partition in partitions])
-        finally:
-            await client.stop()
-
-
-@pytest.fixture
-def group(database: Database, settings: ServiceSettings, topic: Topic, stopping: asyncio.Event) -> Group:
-    return Group(database, settings, topic, stopping)
-
-
-class Failing:
-    """A handler that fails for some subjects, so often, and counts what it was asked."""
-
-    def __init__(self, **failures: int) -> None:
-        self._failures = failures
-        self.calls: Counter[str] = Counter()
-
-    async def handle(self, transaction: Transaction, event: Message, envelope: Envelope) -> None:
-        self.calls[envelope.subject] += 1
-        await note_effect(transaction, event, envelope)
-        if self.calls[envelope.subject] <= self._failures.get(envelope.subject, 0):
-            raise LookupError("cannot be handled")
-
-
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries follow each other at once."""
-    monkeypatch.setattr(consumer, "RETRY_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(retries, "RETRY_SECONDS_MAX", 0.01)
 
 
 async def test_an_event_that_comes_twice_is_applied_once(
@@ -108,6 +59,50 @@ async def test_an_event_that_comes_twice_is_applied_once(
     assert await effects(database) == [("a", 1), ("a", 2)]
     outcomes = [attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic} Int64Value")]
     assert outcomes == ["applied", "duplicate", "applied"]
+
+
+async def test_copies_that_meet_in_a_batch_are_applied_once(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group, spans: Spans
+) -> None:
+    """The same event under three keys, a stranger's doing: one is applied, two are duplicates, in each group."""
+    figure("shop.inbox.messages")
+    copy = event("a", 1)
+    await send_under(producer, topic, copy, b"one", b"two", b"three")
+    async with running(group.member().run, stopping):
+        await all_done(database, 1)
+        await eventually(lambda: figure("shop.inbox.messages", group=group.name, outcome="duplicate") == 2)
+    assert await effects(database) == [("a", 1)]
+    outcomes = [attributes(span)["shop.inbox.outcome"] for span in spans.named(f"process {topic} Int64Value")]
+    assert outcomes == ["applied", "duplicate", "duplicate"]
+    assert figure("shop.inbox.messages", group=group.name, outcome="applied") == 1
+
+
+async def test_copies_in_other_batches_and_partitions_are_duplicates_too(
+    database: Database, topic: Topic, producer: Producer, stopping: asyncio.Event, group: Group
+) -> None:
+    """Whatever keys, partitions and batches the copies meet, and whatever lies between them, each is applied once."""
+    copies = [event(subject, 1) for subject in "abc"]
+    for partition in range(4):
+        for order in (copies, copies[::-1]):
+            keys = [f"{partition} {each.subject}".encode() for each in order]
+            for each, key in zip(order, keys, strict=True):
+                await send_under(producer, topic, each, key, key + b" again", partition=partition)
+    async with running(group.member(batch_max=3).run, stopping):
+        await eventually(lambda: handled(group, 48))
+    assert sorted(await effects(database)) == [("a", 1), ("b", 1), ("c", 1)]
+
+
+def handled(group: Group, number: int) -> bool:
+    return (figure("shop.inbox.messages", group=group.name) or 0) >= number
+
+
+async def send_under(producer: Producer, topic: Topic, sent: Envelope, *keys: bytes, partition: int = 0) -> None:
+    """Send copies of an event in one batch, each under a key of its own."""
+    batch = producer.client.create_batch()
+    for key in keys:
+        batch.append(key=key, value=sent.payload, timestamp=None, headers=messages.headers(sent))
+    batch.close()
+    await (await producer.client.send_batch(batch, topic.name, partition=partition))
 
 
 async def test_a_crash_after_the_commit_and_before_the_offset_is_absorbed(
@@ -418,7 +413,6 @@ async def test_a_consumer_can_be_stopped_while_the_database_is_down(
 
 
 LIMIT = Sql("SELECT set_config", "SELECT set_config(:name, '20ms', true)")
-LOCK_EFFECT = Sql("SELECT effects", "SELECT number FROM effects WHERE subject = :subject AND sequence = 0 FOR UPDATE")
 
 
 async def test_a_locked_row_holds_up_no_other_order_of_its_batch(
@@ -440,7 +434,7 @@ async def test_a_locked_row_holds_up_no_other_order_of_its_batch(
             with capture_logs() as logs:
                 await all_done(database, 3)
                 assert await effects(database) == [("b", 0), ("a", 1), ("c", 1)]
-                await eventually(lambda: [log["event"] for log in logs].count(OVERDUE) >= 4)
+                await eventually(lambda: [log["event"] for log in logs].count(OVERDUE) >= 3)
             assert await effects(database) == [("b", 0), ("a", 1), ("c", 1)]
         await all_done(database, 4)
     assert await effects(database) == [("b", 0), ("a", 1), ("c", 1), ("b", 1)]
@@ -512,7 +506,7 @@ async def test_a_dead_letter_waits_for_the_broker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A message is given up only once its dead letter is safe: with the broker down it is neither lost nor passed."""
-    monkeypatch.setattr(consumer, "RETRY_SECONDS_MAX", 0.0)
+    monkeypatch.setattr(retries, "RETRY_SECONDS_MAX", 0.0)
     asked, may_fail = asyncio.Event(), asyncio.Event()
 
     async def handler(transaction: Transaction, event: Message, envelope: Envelope) -> None:
@@ -577,8 +571,9 @@ async def test_a_consumer_can_be_stopped_while_the_broker_is_down(
 
 
 def test_leaving_takes_less_than_the_grace() -> None:
-    """With the broker away: the commit that was begun, the last one, and the three steps of closing."""
+    """With the broker away: the commit that was begun, what waits, the last commit, and the three steps of closing."""
     seconds = 2 * consumer.COMMIT_SECONDS_MAX + 3 * consumer.LEAVE_SECONDS_MAX
+    seconds += waiting_keys.GIVE_UP_SECONDS_MAX + waiting_keys.CANCEL_SECONDS_MAX
     assert seconds < settings_of_nowhere().shutdown_grace_seconds
 
 

@@ -45,11 +45,8 @@ class Gate:
         await self.opened.wait()
         return await self._producer.send(*arguments, **named)
 
-    async def ready(self) -> None:
-        await self._producer.ready()
-
-    def give_up(self) -> None:
-        self._producer.give_up()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
 
 
 @pytest.fixture

@@ -100,6 +100,23 @@ async def test_a_broker_that_is_down_refuses_and_forgets_nothing(
         assert [(await consumer.getone()).value for _ in range(2)] == [b"before", b"during"]
 
 
+async def test_a_partition_without_a_leader_takes_nothing_and_the_others_do(
+    broker: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The leader of one partition goes and comes back; what was sent to it meanwhile arrives then."""
+    caplog.set_level(logging.CRITICAL, logger="aiokafka")
+    servers = (await ask(broker))["bootstrap_servers"]
+    async with producer_of(servers) as producer:
+        await producer.send_and_wait(TOPIC, b"before", partition=0)
+        assert await ask(broker, f"leader {TOPIC} 0 -1") == {"leader": -1}
+        sending = asyncio.ensure_future(producer.send_and_wait(TOPIC, b"during", partition=0))
+        await asyncio.wait_for(producer.send_and_wait(TOPIC, b"beside", partition=1), 5)
+        assert not sending.done()
+        assert await ask(broker, f"leader {TOPIC} 0 1") == {"leader": 1}
+        async with asyncio.timeout(10):
+            await sending
+
+
 async def test_an_unknown_command_is_answered(broker: Process) -> None:
     await ask(broker)
     assert await ask(broker, "sideways") == {"error": "unknown command: sideways"}

@@ -83,7 +83,8 @@ def test_what_is_renamed_is_missed(samples: Samples) -> None:
     labels = [
         (figure, {key.replace("group", "role"): value for key, value in labels.items()}) for figure, labels in samples
     ]
-    assert {lacking.split(":")[0] for lacking in missing(labels)} == {"ConsumerBehind", "ConsumerStuck", "DeadLetters"}
+    grouped = {"ConsumerBehind", "ConsumerStuck", "DeadLetters", "KeyWaits"}
+    assert {lacking.split(":")[0] for lacking in missing(labels)} == grouped
 
 
 @pytest.mark.asyncio(loop_scope="module")
