@@ -68,7 +68,7 @@ class Deliveries:
         Raises:
             Poison: it can never be handled.
         """
-        envelope = messages.parse(record.headers, record.value)
+        envelope = messages.parse(record.headers, record.value, record.timestamp)
         if self._subscription.ignores(envelope):
             return None
         return Delivery(record, envelope, *self._subscription.route(envelope))
