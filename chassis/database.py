@@ -7,28 +7,32 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
 from pydantic import SecretStr
 
-from chassis import errors, logs, telemetry
+from chassis import telemetry
 from chassis.committed_spans import hold
+from chassis.connections import Connection, Connections
+from chassis.database_errors import Unavailable
+from chassis.database_errors import is_locked as is_locked
+from chassis.database_errors import is_outdated as is_outdated
+from chassis.database_errors import is_overdue as is_overdue
+from chassis.database_errors import is_transient as is_transient
+from chassis.outages import checked as checked
+from chassis.outages import outages as outages
 from chassis.source import Source, call_site
-
-log = logs.get(__name__)
 
 T = TypeVar("T")
 P = ParamSpec("P")
 Collected = Callable[["Transaction", list[Any]], Awaitable[None]]
 
 
-# What a caller waits for a connection, or the server to answer a new one.
-CONNECT_SECONDS_MAX = 5.0
+# Each time the schema changes under a unit of work it is done again: every table may be changed by itself.
+OUTDATED_TRIES_MAX = 3
 # A parameter, and not the second colon of a cast or what follows a colon in a word.
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -104,7 +108,7 @@ class Limits:
 class Transaction:
     """An open transaction. Handlers use it and never commit it."""
 
-    def __init__(self, connection: PoolConnectionProxy) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._collected: dict[Collected, list[Promised]] = {}
         self._open: list[Span] = []
@@ -203,49 +207,35 @@ class Database:
     """One service's database: a bounded pool, units of work, and in-process wake-ups after a commit."""
 
     def __init__(self, url: SecretStr, pool_size: int = 8) -> None:
-        self._pool: asyncpg.Pool = asyncpg.create_pool(
+        self._connections = Connections(
             # The owner's URL is for SQLAlchemy, under Alembic; this one is written alike.
             url.get_secret_value().replace("postgresql+asyncpg://", "postgresql://", 1),
-            min_size=0,
-            max_size=pool_size,
-            record_class=Row,
-            # Every path below ends its transaction itself; the pool's own reset would be one more round trip.
-            reset=_as_it_is,
-            timeout=CONNECT_SECONDS_MAX,
-            server_settings={
+            pool_size,
+            settings={
                 "statement_timeout": "5000",
                 "lock_timeout": "3000",
                 "idle_in_transaction_session_timeout": "10000",
+                # A session whose client is gone, killed or tired of waiting, holds its locks no longer than this.
+                "client_connection_check_interval": "1000",
+                # One whose client cannot be heard any more would be kept for ever, and there are only so many.
+                "idle_session_timeout": "600000",
             },
+            record_class=Row,
         )
-        self._free = asyncio.Semaphore(pool_size)
         self._listeners: dict[str, list[Callable[[str], None]]] = defaultdict(list)
-
-    @asynccontextmanager
-    async def _connection(self, begins: Callable[[], None] = lambda: None) -> AsyncGenerator[PoolConnectionProxy]:
-        # Made ready by whoever comes first: with no connection to begin with there is nothing to wait for.
-        await self._pool
-        # Waited for here, not in the pool, which may be opening a connection: that must not be given up half-way.
-        async with asyncio.timeout(CONNECT_SECONDS_MAX):
-            await self._free.acquire()
-        try:
-            begins()
-            async with self._pool.acquire() as connection:
-                yield connection
-        finally:
-            self._free.release()
 
     async def close(self) -> None:
         """End the connections; one that is in use for longer than a while is cut off."""
-        await self._pool
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_SECONDS_MAX):
-                await self._pool.close()
+        await self._connections.close()
 
     async def ping(self) -> None:
-        """Raises what the driver raises when the database does not answer."""
-        async with self._connection() as connection:
-            await connection.execute("SELECT 1")
+        """Raises Unavailable, or what the driver raises, when the database does not answer or takes no writes."""
+        async with self._connections.one() as connection:
+            answer = await connection.fetchrow("SELECT current_setting('transaction_read_only')")
+            if answer[0] == "on":
+                # As after a failover: a new connection may find the server that does.
+                connection.fail()
+                raise Unavailable("the database is read only")
 
     def on_commit(self, channel: str, listener: Callable[[str], None]) -> None:
         """Call `listener(key)` after each commit of this process that notified the channel."""
@@ -266,7 +256,7 @@ class Database:
             limits: the session's unless told.
         """
         with hold():
-            async with self._connection(begins) as connection:
+            async with self._connections.one(begins) as connection:
                 try:
                     await connection.execute(limits.begin if limits else "BEGIN")
                     transaction = Transaction(connection)
@@ -286,7 +276,7 @@ class Database:
     @asynccontextmanager
     async def single(self) -> AsyncGenerator[Transaction]:
         """For one statement that is its own transaction: no BEGIN, no COMMIT, so one round trip instead of three."""
-        async with self._connection() as connection:
+        async with self._connections.one() as connection:
             yield Transaction(connection)
 
     async def unit_of_work(
@@ -305,8 +295,7 @@ class Database:
 
         async def work() -> T:
             telemetry.leads_to(handler)
-            async with self.transaction(begun.set) as transaction:
-                return await handler(transaction, *args, **kwargs)
+            return await self._at_once_again(begun.set, lambda transaction: handler(transaction, *args, **kwargs))
 
         working = asyncio.create_task(work())
         try:
@@ -317,95 +306,29 @@ class Database:
             await asyncio.wait({working})
             raise
 
+    async def _at_once_again(self, begins: Callable[[], None], work: Callable[["Transaction"], Awaitable[T]]) -> T:
+        """Do the work in a transaction, and again where a migration has changed the schema under its statements."""
+        for _ in range(OUTDATED_TRIES_MAX - 1):
+            try:
+                async with self.transaction(begins) as transaction:
+                    return await work(transaction)
+            except Exception as error:
+                # It was rolled back, and the connections that remember the schema of before are closed.
+                if not is_outdated(error):
+                    raise
+        async with self.transaction(begins) as transaction:
+            return await work(transaction)
 
-async def _as_it_is(_connection: Any) -> None:
-    """What a connection needs before its next use."""
 
-
-# What the driver raises without a word from the server: no address, no answer in time, a connection that is closed, or
-# one whose session the server has just ended, and that is not noticed as closed yet.
-_DRIVER_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-
-async def _commit(connection: PoolConnectionProxy) -> None:
+async def _commit(connection: Connection) -> None:
     # The COMMIT of a failed transaction is answered with ROLLBACK, and no error.
     if await connection.execute("COMMIT") != "COMMIT":
         raise RuntimeError("nothing was committed: a statement failed and its error was swallowed")
 
 
-async def _roll_back(connection: PoolConnectionProxy) -> None:
+async def _roll_back(connection: Connection) -> None:
     try:
         await connection.execute("ROLLBACK")
-    except (*_DRIVER_ERRORS, asyncpg.PostgresError):
-        # The connection is what failed: the server rolls back by itself, the pool must not see it again. If it was
-        # noticed as closed meanwhile, the pool has taken it back.
-        with suppress(asyncpg.InterfaceError):
-            connection.terminate()
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the world is at fault rather than the work: a lost connection, a full pool, a deadlock, a timeout."""
-    if isinstance(error, asyncpg.PostgresError):
-        return str(getattr(error, "sqlstate", "") or "")[:2] in _TRANSIENT_SQLSTATES
-    return isinstance(error, _DRIVER_ERRORS)
-
-
-def is_locked(error: BaseException) -> bool:
-    """Whether another transaction holds a lock for longer than a session waits for one."""
-    return isinstance(error, asyncpg.LockNotAvailableError)
-
-
-def is_overdue(error: BaseException) -> bool:
-    """Whether the server ended a statement that took its time, waiting for a lock or working.
-
-    It is transient, but no outage: the server answers, and other work may well be done meanwhile.
-    """
-    return is_locked(error) or isinstance(error, asyncpg.QueryCanceledError)
-
-
-@contextmanager
-def checked(setting: str) -> Generator[None]:
-    """The server answers, and says that nobody gets in with this URL: then waiting will not help.
-
-    Raises:
-        Misconfigured: an unknown role or database, a wrong password, a role that may not connect.
-    """
-    try:
-        yield
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        asyncpg.InvalidCatalogNameError,
-        asyncpg.InsufficientPrivilegeError,
-    ) as error:
-        raise errors.Misconfigured(
-            f"setting {setting}: {error}; set it to a role and a database that are there"
-        ) from error
-
-
-# Connection exceptions, an unknown role or database (while one is being made or renamed; `checked` knows the lasting
-# ones), transaction rollback (deadlock, serialization), insufficient resources, object not available (lock timeout),
-# operator intervention (shutdown, statement timeout, cannot connect now).
-_TRANSIENT_SQLSTATES = {"08", "28", "3D", "40", "53", "55", "57"}
-
-
-@dataclass(slots=True)
-class Outage:
-    """Whether the database failed the block."""
-
-    happened: bool = False
-
-
-@contextmanager
-def outages(what_waits: str, **fields: Any) -> Generator[Outage]:
-    """An outage of the database ends the block with a warning, and the caller tries again later; a defect goes on.
-
-    It looks at every exception, as the consumer does: which of them are the world's fault only `is_transient` knows.
-    """
-    outage = Outage()
-    try:
-        yield outage
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        outage.happened = True
-        log.warning(f"{what_waits}: the database does not answer", error=repr(error), **fields)
+    except (Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        # The connection is what failed: the server rolls back by itself when it has noticed that nobody is there.
+        connection.close()

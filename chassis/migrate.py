@@ -1,49 +1,147 @@
-"""Applies a service's migrations at its start, as the owner role, one replica at a time."""
+"""Applies a service's migrations at its start, as the owner role, one replica at a time, while others work on.
+
+look: is it for me ─▶ one transaction a migration, each lock within two seconds, or it is given up and tried again
+
+Replicas of the version before work on meanwhile, and may start again afterwards. So a schema changes in two deploys:
+first **expand** (add what the new code needs, nullable or with a default; the code of before does not see it), then,
+when no replica of the version before is left, **contract** (take away what nobody reads). One table a migration: what
+it has locked is locked until it has ended. An index on a large table is made with `postgresql_concurrently=True` inside
+`op.get_context().autocommit_block()`, behind `op.drop_index(…, if_exists=True)`: one that was given up is left invalid.
+"""
 
 import argparse
 import asyncio
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from chassis import kafka
-from chassis.database import checked, outages
+from chassis import kafka, logs
+from chassis.connections import CONNECT_SECONDS_MAX, connect
+from chassis.database_errors import Unavailable, is_locked
+from chassis.outages import checked, outages
+
+log = logs.get(__name__)
 
 # Any number will do, as long as every replica takes the same one: the lock is per database.
 _LOCK = 7_243_390_117
+# Who waits for a table's lock holds up whoever comes for the table later: an ALTER behind a long reader holds up all.
+# Less than the services wait for a lock, so that they notice nothing but a delay. The session of a process that was
+# frozen, or cut off, is ended by the server, with its locks; it may be between two statements, or two migrations.
+_SETTINGS = {
+    "lock_timeout": "2000",
+    "statement_timeout": "600000",
+    "idle_in_transaction_session_timeout": "8000",
+    "idle_session_timeout": "8000",
+    "client_connection_check_interval": "1000",
+}
+RETRY_SECONDS = 1.0
+# Between two tries to get a lock: those who were held up work off what has come meanwhile.
+LOCKED_SECONDS_MAX = 8.0
+# How often another connection looks whether the server is still at the statement that is waited for.
+LOOK_SECONDS = 3.0
+_SEEN = "SELECT state = 'active' AS works, state_change FROM pg_stat_activity WHERE pid = $1"
 
 
 async def to_head(owner_url: SecretStr, migrations: Path, stopping: asyncio.Event) -> None:
-    """Bring the database to the newest revision; waits while the database does not answer.
+    """Bring the database to the newest revision; waits while the database does not answer, or a table is locked.
 
     Raises:
         Misconfigured: it answers, but lets nobody in with this URL.
     """
+    pause = RETRY_SECONDS
     while not stopping.is_set():
-        with outages("the migration waits"):
-            await _upgrade(owner_url, migrations)
-            return
-        await kafka.wait(stopping, 1.0)
+        with outages("the migration waits") as outage:
+            if await _upgrade(owner_url.get_secret_value(), migrations):
+                return
+        is_held_up = outage.error is not None and is_locked(outage.error)
+        pause = min(2 * pause, LOCKED_SECONDS_MAX) if is_held_up else RETRY_SECONDS
+        await kafka.wait(stopping, pause)
 
 
-async def _upgrade(owner_url: SecretStr, migrations: Path) -> None:
-    engine = create_async_engine(owner_url.get_secret_value(), poolclass=NullPool, connect_args={"timeout": 5})
+async def _upgrade(owner_url: str, migrations: Path) -> bool:
+    """False if another replica is at it."""
+    url = owner_url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    with checked("DATABASE_OWNER_URL"):
+        driver = await connect(url, _SETTINGS)
+
+    async def opened() -> asyncpg.Connection:
+        return driver
+
+    engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, async_creator=opened)
+    working = asyncio.create_task(_migrate(engine, migrations))
     try:
-        with checked("DATABASE_OWNER_URL"):
-            async with engine.begin() as connection:
-                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-                await connection.run_sync(upgrade, migrations)
+        await _while_seen(working, url, driver)
+        return await working
     finally:
+        # Whatever has happened, nothing of it waits for the server, or holds a lock, any more.
+        driver.terminate()
+        working.cancel()
+        await asyncio.wait({working}, timeout=CONNECT_SECONDS_MAX)
         await engine.dispose()
 
 
+async def _migrate(engine: AsyncEngine, migrations: Path) -> bool:
+    async with engine.connect() as connection:
+        # The session's, and not a transaction's: each migration has one of its own.
+        if not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+            log.info("the migration waits: another replica is at it")
+            return False
+        if await connection.run_sync(is_ahead, migrations):
+            log.warning("the database is of a newer version, and stays as it is")
+            return True
+        await connection.commit()
+        await connection.run_sync(upgrade, migrations)
+        await connection.commit()
+        return True
+
+
+async def _while_seen(working: asyncio.Task[bool], url: str, driver: asyncpg.Connection) -> None:
+    """Wait for the work while the server is at it, however long that takes; returns when it has ended.
+
+    A statement of a migration may take minutes, so no limit of time tells a connection that has gone silent. The server
+    does, on another one: who is not at work, and was not three seconds ago either, has answered, and was not heard.
+
+    Raises:
+        Unavailable: the connection has gone silent, and is closed.
+    """
+    pid, idle_since = driver.get_server_pid(), None
+    while not (await asyncio.wait({working}, timeout=LOOK_SECONDS))[0]:
+        try:
+            looking = await connect(url, {})
+        except Unavailable:
+            # The server may be at it all the same.
+            continue
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                seen = await looking.fetchrow(_SEEN, pid)
+        except (TimeoutError, asyncpg.PostgresError):
+            continue
+        finally:
+            looking.terminate()
+        if seen is not None and (seen["works"] or seen["state_change"] != idle_since):
+            idle_since = seen["state_change"]
+            continue
+        driver.terminate()
+        await asyncio.wait({working}, timeout=CONNECT_SECONDS_MAX)
+        raise Unavailable("the connection of the migration has gone silent")
+
+
+def is_ahead(connection: Connection, migrations: Path) -> bool:
+    """Whether the database is of a version that these migrations do not know: a newer one, which this code runs on."""
+    known = {script.revision for script in ScriptDirectory(str(migrations)).walk_revisions()}
+    return not known.issuperset(MigrationContext.configure(connection).get_current_heads())
+
+
 def config(connection: Connection, migrations: Path) -> Config:
-    """Alembic's configuration for migrations that run inside the given connection's transaction."""
+    """Alembic's configuration for migrations that run on the given connection."""
     found = Config()
     found.set_main_option("script_location", str(migrations))
     found.attributes["connection"] = connection
@@ -51,7 +149,7 @@ def config(connection: Connection, migrations: Path) -> Config:
 
 
 def upgrade(connection: Connection, migrations: Path) -> None:
-    """Run the migrations that are missing, inside the connection's transaction."""
+    """Run the migrations that are missing, inside the connection's transaction, or each in one if there is none."""
     command.upgrade(config(connection, migrations), "head")
 
 

@@ -27,6 +27,8 @@ log = logs.get(__name__)
 # What loops may take to end once they are cancelled. With the grace it is less than what compose.yaml waits before it
 # kills a service.
 CANCEL_SECONDS_MAX = 2.0
+# Whoever asks for readiness is answered within two seconds, whatever hangs.
+CHECK_SECONDS_MAX = 1.5
 
 
 class ProcessFailed(Exception):
@@ -40,6 +42,7 @@ class Process:
         self.stopping = asyncio.Event()
         self._grace_seconds = grace_seconds
         self._checks: dict[str, Check] = {}
+        self._asked: dict[str, asyncio.Task[object]] = {}
 
     def ready_when(self, name: str, check: Check) -> None:
         """The process is ready only while `check()` does not raise."""
@@ -49,14 +52,17 @@ class Process:
         """The checks that fail now, each with its reason; empty when the process is ready."""
         if self.stopping.is_set():
             return {"process": "stopping"}
-        failed: dict[str, str] = {}
-        for name, check in self._checks.items():
-            try:
-                async with asyncio.timeout(2):
-                    await check()
-            except Exception as error:  # noqa: BLE001 - whatever a check raises is the reason it fails
-                failed[name] = f"{type(error).__name__}: {error}"[:200]
-        return failed
+        asked = {name: self._ask(name, check) for name, check in self._checks.items()}
+        if asked:
+            await asyncio.wait(asked.values(), timeout=CHECK_SECONDS_MAX)
+        return {name: why for name, task in asked.items() if (why := _why_failed(task))}
+
+    def _ask(self, name: str, check: Check) -> asyncio.Task[object]:
+        """The check, under way; an earlier one that will not even be cancelled is not joined by others."""
+        asked = self._asked.get(name)
+        if asked is None or asked.done():
+            asked = self._asked[name] = asyncio.create_task(_checked(check), name=f"check {name}")
+        return asked
 
     def end(self) -> None:
         """Not ready from now on, and let go of the checks.
@@ -65,6 +71,7 @@ class Process:
         """
         self.stopping.set()
         self._checks.clear()
+        self._asked.clear()
 
     async def supervise(self, **loops: Loop) -> None:
         """Run the loops until the process is to stop; then wait for them, as long as the grace allows.
@@ -97,6 +104,22 @@ class Process:
                 raise ProcessFailed(f"{task.get_name()} failed") from error
         if failed is not None:
             raise ProcessFailed(f"{failed.get_name()} ended early")
+
+
+async def _checked(check: Check) -> object:
+    return await check()
+
+
+def _why_failed(check: asyncio.Task[object]) -> str:
+    """Why it failed, or empty; one that is not done is cancelled, and not waited for."""
+    if not check.done():
+        check.cancel()
+        # What it ends with is nobody's any more.
+        check.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    if not check.done() or check.cancelled():
+        return f"no answer within {CHECK_SECONDS_MAX:g} s"
+    error = check.exception()
+    return f"{type(error).__name__}: {error}"[:200] if error else ""
 
 
 async def _with_empty_context(loop: Loop) -> None:

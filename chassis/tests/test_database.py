@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from chassis import errors, telemetry
 from chassis.database import Database, Sql, Transaction, is_locked, is_overdue, is_transient
+from chassis.database_errors import Unavailable
 from chassis.testing import Spans, attributes, eventually, is_child, served
 from chassis.tests.surroundings import INSERT_EFFECT, OwnDatabase, effects
 from conftest import free_port
@@ -280,7 +281,7 @@ async def test_a_lost_connection_is_replaced(database: Database, own_database: O
         await own_database.end_sessions()
         await note(transaction)
 
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)) as failure:
+    with pytest.raises((asyncpg.PostgresError, Unavailable)) as failure:
         await database.unit_of_work(change)
     assert is_transient(failure.value)
     assert not is_overdue(failure.value)
@@ -358,7 +359,7 @@ async def test_a_full_pool_is_the_world_s_fault(own_database: OwnDatabase, monke
     database = Database(own_database.url, pool_size=1)
     async with database.transaction():
         # Five seconds are long.
-        monkeypatch.setattr("chassis.database.CONNECT_SECONDS_MAX", 0.05)
+        monkeypatch.setattr("chassis.connections.CONNECT_SECONDS_MAX", 0.05)
         assert is_transient(await error_of(note, database))
     await database.close()
 

@@ -61,7 +61,7 @@ async def test_the_events_of_a_transaction_are_one_statement(database: Database,
         asked.append(record.query.split()[0])
 
     async def change(transaction: Transaction) -> None:
-        connection: Any = transaction._connection  # pyright: ignore[reportPrivateUsage]
+        connection: Any = transaction._connection.driver  # pyright: ignore[reportPrivateUsage]
         for sequence in range(1, 8):
             outbox.publish(transaction, topic.name, Int64Value(value=1), subject="a", sequence=sequence)
         with connection.query_logger(note):

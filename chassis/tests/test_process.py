@@ -5,10 +5,11 @@ import json
 import re
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE
 from asyncio.subprocess import Process as Child
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +322,41 @@ async def test_readiness_names_the_checks_that_fail() -> None:
     assert await process.failing() == {}
     process.stopping.set()
     assert await process.failing() == {"process": "stopping"}
+
+
+async def test_readiness_is_answered_in_time_whatever_hangs() -> None:
+    """Checks run side by side; one that will not even be cancelled holds up no answer, today's or the next."""
+    process, never = Process(1.0), asyncio.Event()
+
+    async def hangs() -> None:
+        await never.wait()
+
+    async def clings() -> None:
+        while not never.is_set():
+            with suppress(asyncio.CancelledError):
+                await never.wait()
+
+    async def works() -> None:
+        return None
+
+    for name, check in {"first": hangs, "second": clings, "third": hangs, "works": works}.items():
+        process.ready_when(name, check)
+    for _ in range(2):
+        began = time.monotonic()
+        assert await process.failing() == dict.fromkeys(("first", "second", "third"), "no answer within 1.5 s")
+        assert time.monotonic() - began < 2
+    assert len([task for task in asyncio.all_tasks() if task.get_name() == "check second"]) == 1
+    never.set()
+    assert await process.failing() == {}
+
+
+async def test_a_probe_is_answered_within_two_seconds_while_the_event_loop_is_stuck() -> None:
+    """Whoever asks is another process, which gives up after three seconds."""
+    port = free_port()
+    async with program(MODE="blocks", ADMIN_PORT=str(port)):
+
+        async def is_answered() -> bool:
+            began = time.monotonic()
+            return await status(port, "/readyz") == 503 and time.monotonic() - began < 2
+
+        await eventually(is_answered, seconds_max=30)

@@ -5,16 +5,21 @@ import json
 import os
 import signal
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from grpc_health.v1 import health_pb2
 from pydantic import ValidationError
 
+from chassis import grpc_client
 from conftest import free_port
+from gateway import probes
 from gateway.settings import GatewaySettings
 from gateway.tests.upstream import Upstream
 
@@ -38,6 +43,28 @@ async def test_a_gateway_that_stops_is_not_ready(client: httpx.AsyncClient, stop
     stopping.set()
 
     assert (await client.get("/readyz")).status_code == 503
+
+
+async def test_services_that_take_a_call_and_say_nothing_hold_up_no_answer() -> None:
+    """Their ports are open, and nothing comes back: the gateway is not ready, and says so within two seconds."""
+    writers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _reader, writer: writers.append(writer), "127.0.0.1", 0)
+    address = f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    app = FastAPI()
+    names = ("order", "payment", "inventory")
+    async with silent, AsyncExitStack() as stack:
+        channels = {name: await stack.enter_async_context(grpc_client.connect(address)) for name in names}
+        probes.add_probes(app, channels, asyncio.Event())
+        transport = httpx.ASGITransport(app)
+        client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://gateway"))
+        began = time.monotonic()
+        answer = await client.get("/readyz")
+        assert time.monotonic() - began < 2
+    for writer in writers:
+        writer.transport.abort()
+    assert answer.status_code == 503
+    for name in names:
+        assert f"{name} does not answer" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("template", ["http://traces.example/", "http://{host}/{trace_id}", "{trace_id"])
