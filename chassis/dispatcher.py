@@ -1,6 +1,6 @@
 """Command outbox, the delivering half: calls the service that owns the answer until it has accepted.
 
-    OK ─▶ delete the row    no answer ─▶ again, later (full jitter)    a no for ever ─▶ CommandRefused for the saga
+    OK ─▶ delete the row    a no of ours ─▶ CommandRefused for the saga    anything else ─▶ again, later (full jitter)
 
 The dispatcher is the only retry on this path: its channels have no retry policy.
 """
@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 from opentelemetry.trace import Span, SpanKind
 
-from chassis import commands, grpc_client, logs, telemetry
+from chassis import commands, grpc_client, grpc_codes, logs, telemetry
 from chassis.database import Database, Row, Sql, Transaction
 from chassis.source import code
 from chassis.telemetry import TraceContext
@@ -27,18 +27,6 @@ log = logs.get(__name__)
 RPC_DEADLINE_SECONDS = 3.0
 CLAIM_MARGIN_SECONDS = 2.0
 BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.1, 5.0
-
-# The receiver understood and will never accept; every other status may be different next time.
-_REFUSED_FOR_EVER = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.ALREADY_EXISTS,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.OUT_OF_RANGE,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.UNAUTHENTICATED,
-}
 
 # A claim lasts past the RPC's deadline, so no two dispatchers deliver the same row at the same time. MATERIALIZED,
 # because a subquery that skips locked rows finds others each time it runs, and in IN (…) it may run for every row.
@@ -144,7 +132,7 @@ class Dispatcher:
                 )
             except grpc.aio.AioRpcError as error:
                 status = error.code()
-                if status in _REFUSED_FOR_EVER:
+                if grpc_codes.is_refusal(error):
                     # A refusal is an answer, so the call did not fail; the saga hears it.
                     span.set_attribute("rpc.status_code", status.name)
                     span.end()

@@ -1,12 +1,15 @@
-"""What gRPC's codes say here: how a refusal travels, with its reason and the fields at fault, and whose fault it was.
+"""What gRPC's codes say here: how a refusal travels and is told from any other status, and whose fault a failure was.
 
 Source: the error model of google.rpc (`google/rpc/status.proto`), which travels in `grpc-status-details-bin`.
 """
 
+from typing import cast
+
 import grpc
+import grpc.aio
 import protovalidate
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -29,6 +32,8 @@ SERVER_FAULTS = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DATA_LOSS,
 }
+# The `domain` of every ErrorInfo that our services write.
+DOMAIN = "shop"
 
 
 def code(refusal: errors.Refusal) -> grpc.StatusCode:
@@ -46,7 +51,7 @@ def of_refusal(refusal: errors.Refusal) -> grpc.Status:
     violations = refusal.violations if isinstance(refusal, errors.Invalids) else []
     if refusal.field:
         violations = [errors.Violation(refusal.field, refusal.message, refusal.reason.lower())]
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain="shop")]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN)]
     if violations:
         details.append(
             error_details_pb2.BadRequest(
@@ -62,6 +67,28 @@ def of_refusal(refusal: errors.Refusal) -> grpc.Status:
     for detail in details:
         status.details.append(_packed(detail))
     return rpc_status.to_status(status)
+
+
+def rich_status(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    """The status with its details that a failed call brought; None if it brought none, or one that is damaged."""
+    try:
+        # An AioRpcError offers what the function asks of a call, without being one.
+        return rpc_status.from_call(cast(grpc.Call, error))
+    except (ValueError, DecodeError):
+        # Code and rich status disagree, or the bytes are no status: not written by our services.
+        return None
+
+
+def is_refusal(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a service of ours has answered, and says no.
+
+    The code does not tell: a proxy, a full server and a replica of another version use the same ones.
+    """
+    status, info = rich_status(error), error_details_pb2.ErrorInfo()
+    try:
+        return any(detail.Unpack(info) and info.domain == DOMAIN for detail in (status.details if status else ()))
+    except DecodeError:
+        return False
 
 
 def _path(violation: protovalidate.Violation) -> str:

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -51,15 +52,16 @@ def began_trace(metadata: grpc.aio.Metadata | None) -> str:
 
 def _details(error: grpc.aio.AioRpcError) -> tuple[str, list[Json]]:
     """The reason, and the fields at fault."""
+    info, fields = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     try:
         # An AioRpcError offers what the function asks of a call, without being one.
         status = rpc_status.from_call(cast(grpc.Call, error))
-    except ValueError:
+        for detail in status.details if status else ():
+            detail.Unpack(info)
+            detail.Unpack(fields)
+    except (ValueError, DecodeError):
+        # It contradicts itself, or is damaged: nobody of ours wrote it.
         return "", []
-    info, fields = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for detail in status.details if status else ():
-        detail.Unpack(info)
-        detail.Unpack(fields)
     violations = [
         {"field": each.field, "description": each.description, "rule": each.reason} for each in fields.field_violations
     ]

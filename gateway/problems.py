@@ -7,13 +7,15 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from opentelemetry import trace
+
+from chassis import grpc_codes
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:shop:problem:"
@@ -166,22 +168,28 @@ def of_rpc_error(error: grpc.aio.AioRpcError, caller_name: Callable[[str], str])
 def _details(
     error: grpc.aio.AioRpcError,
 ) -> tuple[error_details_pb2.ErrorInfo | None, error_details_pb2.BadRequest | None, int | None]:
-    """The rich details of an error, the last one as whole seconds, rounded up."""
+    """The rich details of an error, the last one as whole seconds, rounded up; nothing of a status that is damaged."""
     try:
-        # An AioRpcError offers what the function asks of a call, without being one.
-        status = rpc_status.from_call(cast(grpc.Call, error))
-    except ValueError:
-        # Code and rich status disagree: not written by our services, so nothing of it is shown.
+        return _read(error)
+    except DecodeError:
         return None, None, None
+
+
+def _read(
+    error: grpc.aio.AioRpcError,
+) -> tuple[error_details_pb2.ErrorInfo | None, error_details_pb2.BadRequest | None, int | None]:
+    status = grpc_codes.rich_status(error)
     info: error_details_pb2.ErrorInfo | None = None
     bad_request: error_details_pb2.BadRequest | None = None
     retry: int | None = None
     for detail in status.details if status else ():
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo.FromString(detail.value)
-        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            bad_request = error_details_pb2.BadRequest.FromString(detail.value)
-        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            delay = error_details_pb2.RetryInfo.FromString(detail.value).retry_delay
+        found = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        if detail.Unpack(found[0]):
+            # What a proxy has to say was not written for our callers.
+            info = found[0] if found[0].domain == grpc_codes.DOMAIN else info
+        elif detail.Unpack(found[1]):
+            bad_request = found[1]
+        elif detail.Unpack(found[2]):
+            delay = found[2].retry_delay
             retry = delay.seconds + (delay.nanos > 0)
     return info, bad_request, retry

@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
 from shop.inventory.v1 import inventory_service_pb2 as rpc
 from shop.inventory.v1.inventory_pb2 import Reservation, StockItem
 from shop.inventory.v1.inventory_service_pb2_grpc import (
@@ -19,12 +22,28 @@ from chassis.grpc_server import Server
 from conftest import free_port
 
 NAME = "shop.inventory.v1.InventoryService"
+SAID = "as the test wants it"
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An answer as others may give it: a code, and whatever bytes where the rich status should be, or none."""
+
+    code: grpc.StatusCode
+    details: bytes | None = None
+
+
+def rich(code: grpc.StatusCode, domain: str, type_url: str = "type.googleapis.com/google.rpc.ErrorInfo") -> bytes:
+    """The bytes of a rich status with one ErrorInfo."""
+    info = error_details_pb2.ErrorInfo(reason="NOT_HERE", domain=domain)
+    packed = AnyMessage(type_url=type_url, value=info.SerializeToString())
+    return status_pb2.Status(code=code.value[0], message=SAID, details=[packed]).SerializeToString()
 
 
 class Participant(InventoryServiceServicer):
     """Answers with the statuses it is given, one a call, then with OK; notes what it was asked."""
 
-    def __init__(self, *statuses: grpc.StatusCode | Refusal | Exception) -> None:
+    def __init__(self, *statuses: grpc.StatusCode | Refusal | Exception | Foreign) -> None:
         self._statuses = list(statuses)
         self.asked: list[Any] = []
         self.metadata: list[dict[str, Any]] = []
@@ -34,6 +53,10 @@ class Participant(InventoryServiceServicer):
         self.answers = asyncio.Event()
         self.answers.set()
         self.on_call: Callable[[], Any] | None = None
+
+    def answer_with(self, status: Foreign) -> None:
+        """Answer the call that is made now with this status."""
+        self._statuses.append(status)
 
     async def ReleaseStock(self, request: rpc.ReleaseStockRequest, context: Any) -> Reservation:
         self.asked.append(request)
@@ -51,7 +74,10 @@ class Participant(InventoryServiceServicer):
             status = self._statuses.pop(0)
             if isinstance(status, Exception):
                 raise status
-            await context.abort(status, "as the test wants it")
+            if isinstance(status, Foreign):
+                details = () if status.details is None else (("grpc-status-details-bin", status.details),)
+                await context.abort(status.code, SAID, details)
+            await context.abort(status, SAID)
         return Reservation(order_id=request.order_id)
 
     async def GetStock(self, request: rpc.GetStockRequest, context: Any) -> StockItem:

@@ -9,13 +9,13 @@ from opentelemetry.trace import SpanKind
 from shop.inventory.v1.inventory_service_pb2 import ReleaseStockRequest
 from uuid_utils.compat import uuid7
 
-from chassis import commands, dispatcher, grpc_client, telemetry
+from chassis import commands, dispatcher, errors, grpc_client, grpc_codes, telemetry
 from chassis.commands import Direction
 from chassis.database import Database, Transaction
 from chassis.dispatcher import CommandRefused, Dispatcher
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, context, eventually, is_child, served
-from chassis.tests.participant import NAME, Participant, serving
+from chassis.tests.participant import NAME, SAID, Foreign, Participant, rich, serving
 from chassis.tests.surroundings import OwnDatabase, killed, running
 from conftest import free_port
 
@@ -109,23 +109,90 @@ async def test_a_command_waits_for_a_service_that_is_not_there(
     assert len(participant.asked) == 1
 
 
-@pytest.mark.parametrize("status", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION])
+FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+# What comes with a status that none of our services has given.
+NOT_OURS: dict[str, Callable[[grpc.StatusCode], bytes | None]] = {
+    "nothing": lambda _code: None,
+    "empty": lambda _code: b"",
+    "a foreign ErrorInfo": lambda code: rich(code, "istio.io"),
+    "nobody's ErrorInfo": lambda code: rich(code, ""),
+    "nearly ours": lambda code: rich(code, "Shop"),
+    "another type": lambda code: rich(code, "shop", "type.googleapis.com/google.rpc.Help"),
+    "no status": lambda _code: b"\xff\xff\xff",
+    "another code": lambda _code: rich(grpc.StatusCode.OK, "shop"),
+    "a broken ErrorInfo": lambda code: rich(code, "shop").replace(b"\x12\x04shop", b"\x12\x7fshop"),
+}
+
+
+@pytest.mark.parametrize("details", NOT_OURS.values(), ids=NOT_OURS)
+async def test_only_a_no_of_ours_ends_a_command(
+    database: Database,
+    own_database: OwnDatabase,
+    stopping: asyncio.Event,
+    start: Start,
+    refusals: list[CommandRefused],
+    details: Callable[[grpc.StatusCode], bytes | None],
+) -> None:
+    """A proxy, or a replica of another version, says what it likes, with any code: the command comes again."""
+    participant = Participant(*(Foreign(code, details(code)) for code in FAILURES))
+    orders = [str(uuid7()) for _ in FAILURES]
+    await asyncio.gather(*(send(database, order_id) for order_id in orders))
+    async with serving(participant) as address, running(start(address).run, stopping):
+        await eventually(lambda: empty(own_database))
+    assert refusals == []
+    assert sorted(request.order_id for request in participant.asked) == sorted([*orders, *orders])
+
+
+async def test_a_no_of_ours_ends_a_command_whatever_its_code(
+    database: Database,
+    own_database: OwnDatabase,
+    stopping: asyncio.Event,
+    start: Start,
+    refusals: list[CommandRefused],
+) -> None:
+    """The ErrorInfo says that it was the service itself that answered."""
+    participant = Participant(*(Foreign(code, rich(code, "shop")) for code in FAILURES))
+    await asyncio.gather(*(send(database, str(uuid7())) for _ in FAILURES))
+    async with serving(participant) as address, running(start(address).run, stopping):
+        await eventually(lambda: empty(own_database))
+    assert len(participant.asked) == len(FAILURES)
+    assert sorted(refusal.reason for refusal in refusals) == sorted(f"{code.name}: {SAID}" for code in FAILURES)
+
+
+async def test_what_the_server_refuses_before_its_servicer_sees_it_is_a_no_of_ours(
+    database: Database,
+    own_database: OwnDatabase,
+    stopping: asyncio.Event,
+    start: Start,
+    refusals: list[CommandRefused],
+) -> None:
+    """A command that breaks a rule of its proto will never be accepted."""
+    participant = Participant()
+    async with serving(participant) as address, running(start(address).run, stopping):
+        await send(database, "no uuid")
+        await eventually(lambda: empty(own_database))
+    assert participant.asked == []
+    assert [refusal.reason.split(":")[0] for refusal in refusals] == ["INVALID_ARGUMENT"]
+
+
+@pytest.mark.parametrize("refusal", [errors.Invalid("not like this"), errors.WrongState("not now")])
 async def test_a_permanent_refusal_is_told_to_the_saga(
     database: Database,
     own_database: OwnDatabase,
     stopping: asyncio.Event,
     start: Start,
     refusals: list[CommandRefused],
-    status: grpc.StatusCode,
+    refusal: errors.Refusal,
 ) -> None:
     """What can never be accepted is not sent again; the saga hears of it, and the row goes in the same transaction."""
     order_id = str(uuid7())
-    participant = Participant(status)
+    participant = Participant(refusal)
     async with serving(participant) as address, running(start(address).run, stopping):
         await send(database, order_id)
         await eventually(lambda: empty(own_database))
     assert len(participant.asked) == 1
-    assert refusals == [CommandRefused(order_id, "release", f"{status.name}: as the test wants it")]
+    code = grpc_codes.code(refusal)
+    assert refusals == [CommandRefused(order_id, "release", f"{code.name}: {refusal.message}")]
 
 
 async def test_a_refusal_the_saga_cannot_hear_yet_is_not_lost(
@@ -142,8 +209,7 @@ async def test_a_refusal_the_saga_cannot_hear_yet_is_not_lost(
         if heard == 1:
             raise LookupError("not now")
 
-    status = grpc.StatusCode.INVALID_ARGUMENT
-    participant = Participant(status, status)
+    participant = Participant(errors.Invalid("no"), errors.Invalid("no"))
     async with serving(participant) as address, grpc_client.connect(address, retries=False, traced=False) as channel:
         made = Dispatcher(
             database, {NAME: channel}, refused, decided_by=send, stopping=stopping, poll_interval_seconds=0.05
@@ -179,8 +245,7 @@ async def test_a_crash_before_the_saga_has_heard_a_refusal_loses_nothing(
     refusals: list[CommandRefused],
 ) -> None:
     """Killed in the transaction that tells the saga: the row is still there, and the refusal is heard once."""
-    status = grpc.StatusCode.INVALID_ARGUMENT
-    participant = Participant(status, status)
+    participant = Participant(errors.Invalid("no"), errors.Invalid("no"))
     async with serving(participant) as address:
         await send(database, str(uuid7()))
         await killed(settings, "dispatcher", address, "1.5")

@@ -112,6 +112,31 @@ async def test_a_status_that_contradicts_itself_shows_nothing(client: httpx.Asyn
     assert "secret" not in answer.text
 
 
+@pytest.mark.parametrize("details", [b"\xff\xff\xff", b"\x08\x03\x12\x06secret\x1a\x04\xff\xff\xff\xff"])
+async def test_a_status_that_is_damaged_shows_nothing(
+    client: httpx.AsyncClient, upstream: Upstream, details: bytes
+) -> None:
+    async def abort(context: Any) -> None:
+        await context.abort(Code.INVALID_ARGUMENT, "secret", (("grpc-status-details-bin", details),))
+
+    upstream.before["GetOrder"] = abort
+
+    answer = await client.get(f"/v1/orders/{UNKNOWN_ORDER}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_ARGUMENT")
+    assert "secret" not in answer.text
+
+
+async def test_what_a_proxy_says_is_not_shown(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    info = error_details_pb2.ErrorInfo(reason="NO_ROUTE", domain="istio.io")
+    upstream.before["GetOrder"] = aborting(Code.PERMISSION_DENIED, "no route to 10.0.0.7", info)
+
+    answer = await client.get(f"/v1/orders/{UNKNOWN_ORDER}")
+
+    assert (answer.status_code, answer.json()["type"]) == (403, "about:blank")
+    assert "10.0.0.7" not in answer.text
+
+
 async def test_a_service_that_hangs_is_given_up_and_the_key_is_returned(
     client: httpx.AsyncClient, upstream: Upstream, order: Callable[..., Any]
 ) -> None:
