@@ -18,9 +18,8 @@ from chassis.errors import NotFound, WrongState
 from chassis.messages import Envelope
 from services.payment import settlement
 from services.payment.model import ledger_entry, money, payment_message
-
-# Notified when there may be work for the card worker.
-CHANNEL = "payments"
+from services.payment.settlement import CHANNEL
+from services.payment.verdict import Move, Price, State
 
 _INTEND = Sql(
     "INSERT payments",
@@ -47,7 +46,7 @@ _READ = Sql(
     "SELECT payments",
     """
     SELECT payments.*, entry.posting, entry.account, entry.amount_minor AS entry_minor,
-           entry.created_at AS booked_at
+           entry.currency_code AS entry_currency, entry.created_at AS booked_at
     FROM payments LEFT JOIN ledger_entries AS entry ON entry.payment_id = payments.payment_id
     WHERE payments.order_id = :order_id
     ORDER BY entry.posting, entry.account
@@ -99,11 +98,11 @@ async def refund_payment(transaction: Transaction, request: RefundPaymentRequest
         _ENTOMB, payment_id=uuid7(), order_id=request.order_id, **telemetry.store()._asdict()
     )
     if tombstone is not None:
-        settlement.tell(transaction, tombstone)
+        settlement.tell(transaction, tombstone, Price(0, ""))
         return payment_message(tombstone)
     row = await _lock(transaction, request.order_id)
     if row.state == "DECLINED":
-        row = await settlement.move(transaction, row.payment_id, "DECLINED", "VOIDED") or row
+        row = await settlement.move(transaction, row, Move(State.DECLINED, State.VOIDED)) or row
     elif row.state in ("CHARGING", "CHARGED"):
         row = await _wish(transaction, request.order_id) or row
     else:
