@@ -38,7 +38,12 @@ def _now() -> Any:
 payments = Table(
     "payments",
     metadata,
-    Column("payment_id", Uuid, primary_key=True, comment="also the idempotency key at the card network"),
+    Column(
+        "payment_id",
+        Uuid,
+        primary_key=True,
+        comment="also the idempotency key at the card network; follows from the order's id",
+    ),
     Column("order_id", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("amount_minor", BigInteger, comment="null on a tombstone"),
@@ -60,8 +65,13 @@ payments = Table(
     CheckConstraint("state IN ('CHARGING', 'CHARGED', 'DECLINED', 'REFUNDED', 'VOIDED')", name="state"),
     CheckConstraint("(amount_minor IS NULL) = (currency_code IS NULL)", name="amount"),
     CheckConstraint("amount_minor >= 0", name="amount_minor"),
-    CheckConstraint("amount_minor IS NOT NULL OR state = 'VOIDED'", name="tombstone"),
-    CheckConstraint("(card_token IS NOT NULL) = (state = 'CHARGING')", name="card_token"),
+    # A tombstone is open until the network has said that it holds nothing under its key.
+    CheckConstraint(
+        "amount_minor IS NOT NULL OR state IN ('VOIDED', 'REFUNDED')"
+        " OR (state = 'CHARGING' AND refund_requested_at IS NOT NULL)",
+        name="tombstone",
+    ),
+    CheckConstraint("(card_token IS NOT NULL) = (state = 'CHARGING' AND amount_minor IS NOT NULL)", name="card_token"),
     CheckConstraint(
         "CASE state WHEN 'CHARGING' THEN next_attempt_at IS NOT NULL"
         " WHEN 'CHARGED' THEN (next_attempt_at IS NOT NULL) = (refund_requested_at IS NOT NULL)"

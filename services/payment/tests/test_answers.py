@@ -150,6 +150,16 @@ async def test_an_open_charge_that_somebody_wants_back(driver: Driver, liar: Lia
 
 
 @pytest.mark.parametrize("answer", SOME)
+async def test_a_payment_that_is_not_known_here(driver: Driver, liar: Liar, order_id: str, answer: str) -> None:
+    """Voided like an open charge, but never charged; and nothing else is asked."""
+    says, _, expected, _ = ANSWERS[answer]
+    liar.always_says(says)
+    await driver.cancelled(order_id)
+    assert await left(driver, order_id) == {"charged": PUZZLING, "declined": DONE_VOIDED}.get(answer, expected)
+    assert set(liar.asked) == {"void"}
+
+
+@pytest.mark.parametrize("answer", SOME)
 async def test_a_charged_payment_that_somebody_wants_back(
     driver: Driver, liar: Liar, order_id: str, answer: str
 ) -> None:
