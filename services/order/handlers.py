@@ -32,7 +32,6 @@ _DEADLINES = telemetry.meter.create_counter("shop.saga.deadlines", description="
 _MISORDERED = telemetry.meter.create_counter(
     "shop.saga.misordered", description="Events that came after a gap in their versions, or after a later version."
 )
-
 _UNKNOWN = telemetry.meter.create_counter(
     "shop.saga.unknown_orders", description="Events about orders that nobody placed, and for which nothing is taken."
 )
@@ -234,7 +233,7 @@ async def pass_deadline(
 
 
 async def retry_saga(transaction: Transaction, order_id: str, settings: OrderSettings) -> SagaMessage:
-    """Send the command of a parked saga again.
+    """Send the command of a parked saga again, unless what it waits for was heard before; then the saga goes on.
 
     Raises:
         NotFound: no such order.
@@ -243,8 +242,9 @@ async def retry_saga(transaction: Transaction, order_id: str, settings: OrderSet
     order = await fulfilment.load(transaction, order_id)
     if not order.saga.parked:
         raise WrongState(f"the saga of order {order_id} is not parked")
+    heard = await timeline.has(transaction, order_id, saga.AWAITED[order.saga.step])
     with story.asked(transaction, order, "saga retry", settings.story_seconds):
-        await orchestrator.advance(transaction, order, RetryRequested(), settings)
+        await orchestrator.advance(transaction, order, RetryRequested(heard), settings)
     row = await transaction.first(_READ_SAGA, order_id=order_id)
     assert row is not None  # noqa: S101 - it was locked above
     return model.saga_message(row)

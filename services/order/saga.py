@@ -3,7 +3,7 @@
 RESERVING_STOCK ──▶ CHARGING_PAYMENT ──▶ CONFIRMED
       │                 │      │
       │   REFUNDING_PAYMENT ◀──┤ (unsure)
-      ▼                 ▼      ▼ (declined)
+      ▼                 ▼      ▼ (declined, undone)
 RELEASING_STOCK ◀───────┴──────┘ ──▶ REJECTED | CANCELLED
 """
 
@@ -43,6 +43,11 @@ class Reason(StrEnum):
 FORWARD = (Step.RESERVING_STOCK, Step.CHARGING_PAYMENT)
 COMPENSATING = (Step.REFUNDING_PAYMENT, Step.RELEASING_STOCK)
 TERMINAL = (Step.CONFIRMED, Step.REJECTED, Step.CANCELLED)
+# What a compensation waits for.
+AWAITED: dict[Step, tuple[type[Message], ...]] = {
+    Step.REFUNDING_PAYMENT: (PaymentRefunded, PaymentVoided),
+    Step.RELEASING_STOCK: (StockReleased,),
+}
 # Events after which an order has something that is not its own unless it is confirmed.
 TAKES = (StockReserved, PaymentCharged)
 
@@ -69,7 +74,14 @@ class CommandRefused:
 
 @dataclass(frozen=True, slots=True)
 class RetryRequested:
-    """An operator wants a parked saga to go on."""
+    """An operator wants a parked saga to go on.
+
+    Args:
+        heard: what the step waits for was heard before the step began. It is told again under the id that it had, so
+            it would never be heard as new.
+    """
+
+    heard: bool = False
 
 
 Event = Message | DeadlinePassed | CancelRequested | CommandRefused | RetryRequested
@@ -111,6 +123,9 @@ def react(saga: Saga, event: Event) -> Reaction:
 
         case Step.CHARGING_PAYMENT, PaymentCharged():
             return Reaction(Saga(Step.CONFIRMED))
+        case Step.CHARGING_PAYMENT, PaymentRefunded() | PaymentVoided():
+            # Somebody has undone it, or the card network did not do what it was asked to: nothing of ours is taken.
+            return _turn_back(Step.RELEASING_STOCK, Reason.PAYMENT_REFUSED)
         case Step.CHARGING_PAYMENT, PaymentDeclined():
             return _turn_back(Step.RELEASING_STOCK, Reason.PAYMENT_DECLINED)
         case Step.CHARGING_PAYMENT, DeadlinePassed():
@@ -122,7 +137,11 @@ def react(saga: Saga, event: Event) -> Reaction:
 
         case Step.REFUNDING_PAYMENT, PaymentRefunded() | PaymentVoided():
             return _go(saga, Step.RELEASING_STOCK)
+        case Step.REFUNDING_PAYMENT, RetryRequested(heard=True) if saga.parked:
+            return _go(saga, Step.RELEASING_STOCK)
         case Step.RELEASING_STOCK, StockReleased() if saga.outcome is not None:
+            return Reaction(Saga(saga.outcome, saga.reason, saga.outcome))
+        case Step.RELEASING_STOCK, RetryRequested(heard=True) if saga.parked and saga.outcome is not None:
             return Reaction(Saga(saga.outcome, saga.reason, saga.outcome))
 
         case ((Step.REFUNDING_PAYMENT | Step.RELEASING_STOCK), DeadlinePassed(exhausted=False)):

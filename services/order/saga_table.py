@@ -39,6 +39,7 @@ HEARD: tuple[tuple[str, Event], ...] = (
     ("cancel", CancelRequested()),
     *(("CommandRefused", CommandRefused(step)) for step in COMMANDS),
     ("RetrySaga", RetryRequested()),
+    ("RetrySaga", RetryRequested(heard=True)),
 )
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from google.protobuf.message import Message
 from shop.order.v1.order_pb2 import Order, TimelineEntry
 
 from chassis import kafka, telemetry
@@ -20,6 +21,10 @@ POLL_SECONDS = 1.0
 _READ = Sql(
     "SELECT order_timeline",
     "SELECT * FROM order_timeline WHERE order_id = :order_id AND position > :after_position ORDER BY position",
+)
+_HEARD = Sql(
+    "SELECT order_timeline",
+    "SELECT 1 FROM order_timeline WHERE order_id = :order_id AND event = ANY(CAST(:events AS text[])) LIMIT 1",
 )
 
 
@@ -51,6 +56,12 @@ async def get_order_timeline(transaction: Transaction, order_id: str, after_posi
     if not rows and after_position == 0:
         raise NotFound(f"order {order_id} does not exist")
     return [timeline_message(row) for row in rows]
+
+
+async def has(transaction: Transaction, order_id: str, events: Iterable[type[Message]]) -> bool:
+    """Whether any of the events stands on the order's timeline."""
+    names = [event.DESCRIPTOR.full_name for event in events]
+    return await transaction.first(_HEARD, order_id=order_id, events=names) is not None
 
 
 class Closing(Exception):

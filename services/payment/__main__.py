@@ -32,6 +32,8 @@ GAUGES = {
     "shop.payments.oldest_open_refund_age_seconds": """
         SELECT coalesce(extract(epoch FROM clock_timestamp() - min(refund_requested_at)), 0)
         FROM payments WHERE next_attempt_at IS NOT NULL""",
+    "shop.payments.unclear": """
+        SELECT count(*) FROM payments WHERE next_attempt_at IS NOT NULL AND unclear IS NOT NULL""",
 }
 
 

@@ -1,6 +1,7 @@
 """The card network as the card worker sees it: three questions over HTTP, each with an answer or none."""
 
 import json
+import re
 import time
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -12,15 +13,18 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from chassis import telemetry
 from chassis.source import code
-from services.payment.settlement import Answer, Outcome
+from services.payment.verdict import Answer, NoAnswer, Outcome, Price, Unclear
+
+BODY_BYTES_MAX = 64 * 1024
+# What a bigint holds.
+AMOUNT_MINOR_MAX = 2**63 - 1
+DECLINE_CODE_LENGTH_MAX = 64
+# With these a later try may go better; any other one that is not 200 is no answer about a charge.
+_TRY_LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 _DURATION = telemetry.meter.create_histogram(
     "shop.card_network.call.duration", unit="s", description="How long the card network took, by call and outcome."
 )
-
-
-class NoAnswer(Exception):
-    """The network did not say what became of the charge: it may have been made, or not."""
 
 
 class _Call(NamedTuple):
@@ -52,6 +56,9 @@ class CardNetwork:
             connector=aiohttp.TCPConnector(limit=connections_max),
             timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
+            # What is read is bounded, and compressed it would grow beyond that.
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -61,19 +68,19 @@ class CardNetwork:
         """Charge, unless that was done before.
 
         Raises:
-            NoAnswer: as do the other calls.
+            NoAnswer: as do the other calls; Unclear, if what came is no answer about this charge.
         """
         body = {"amountMinor": amount_minor, "currencyCode": currency_code, "cardToken": card_token}
-        return _answer(*await self._call(_CHARGE, payment_id, json=body))
+        return _answer(payment_id, *await self._call(_CHARGE, payment_id, json=body))
 
     async def find(self, payment_id: UUID) -> Answer | None:
         """What became of the charge; None if the network has not heard of it."""
         status, body = await self._call(_FIND, payment_id)
-        return None if status == HTTPStatus.NOT_FOUND else _answer(status, body)
+        return None if status == HTTPStatus.NOT_FOUND else _answer(payment_id, status, body)
 
     async def void(self, payment_id: UUID) -> Answer:
         """Give back what was taken, and make sure that nothing will be taken later."""
-        return _answer(*await self._call(_VOID, payment_id))
+        return _answer(payment_id, *await self._call(_VOID, payment_id))
 
     async def _call(self, call: _Call, payment_id: UUID, **content: Any) -> tuple[int, bytes]:
         began = time.perf_counter()
@@ -81,7 +88,10 @@ class CardNetwork:
         try:
             status, body = await self._ask(call, payment_id, **content)
             outcome = str(status)
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except Unclear:
+            outcome = "unclear"
+            raise
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             outcome = type(error).__name__
             raise NoAnswer(outcome) from error
         else:
@@ -103,7 +113,7 @@ class CardNetwork:
             async with self._session.request(
                 call.method, url, headers=headers, allow_redirects=False, **content
             ) as response:
-                body = await response.read()
+                body = await _body(response)
             span.set_attribute("http.response.status_code", response.status)
             # Not to know a charge is an answer.
             if response.status >= HTTPStatus.BAD_REQUEST and response.status != HTTPStatus.NOT_FOUND:
@@ -112,11 +122,62 @@ class CardNetwork:
             return response.status, body
 
 
-def _answer(status: int, body: bytes) -> Answer:
-    if status != HTTPStatus.OK:
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """What came, up to the bound; a connection with more on its way is not used again."""
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        response.close()
+        raise Unclear("an encoding that was not asked for")
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            response.close()
+            raise Unclear(f"more than {BODY_BYTES_MAX} bytes")
+    return bytes(body)
+
+
+def _answer(payment_id: UUID, status: int, body: bytes) -> Answer:
+    """The answer about that payment, each of its fields looked at.
+
+    Raises:
+        NoAnswer: the status says that there is none.
+        Unclear: it is none, or one about something else.
+    """
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRY_LATER:
         raise NoAnswer(f"HTTP {status}")
+    if status != HTTPStatus.OK:
+        raise Unclear(f"HTTP {status}")
+    match _json(body):
+        case {
+            "key": str(key),
+            "state": str(state),
+            "amountMinor": int(amount_minor),
+            "currencyCode": str(currency_code),
+            "declineCode": (str() | None) as decline_code,
+        }:
+            pass
+        case _:
+            raise Unclear("a field is missing, or of another type")
+    if key != str(payment_id):
+        raise Unclear("about another charge")
+    if state not in Outcome.__members__:
+        raise Unclear("an unknown state")
+    _check_price(state, amount_minor, currency_code)
+    if decline_code and (len(decline_code) > DECLINE_CODE_LENGTH_MAX or not decline_code.isprintable()):
+        raise Unclear("a decline code that is none")
+    return Answer(Outcome(state), Price(amount_minor, currency_code), decline_code or "")
+
+
+def _json(body: bytes) -> Any:
     try:
-        said = json.loads(body)
-        return Answer(Outcome(said["state"]), said["declineCode"] or None)
-    except (ValueError, KeyError, TypeError) as error:
-        raise NoAnswer(f"not an answer about a charge: {type(error).__name__}") from error
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Unclear(f"no JSON: {type(error).__name__}") from error
+
+
+def _check_price(state: str, amount_minor: int, currency_code: str) -> None:
+    if isinstance(amount_minor, bool) or not 0 <= amount_minor <= AMOUNT_MINOR_MAX:
+        raise Unclear("an amount that is none")
+    # What was never asked for has no currency.
+    if not re.fullmatch("[A-Z]{3}", currency_code) and (currency_code or state != Outcome.VOIDED):
+        raise Unclear("a currency that is none")

@@ -1,7 +1,7 @@
 """The card worker: the only one who calls the card network, for open intents and open refund wishes.
 
     claim (a lease with an end) ─▶ first attempt: charge                  ─┐
-                                   later: ask, and charge what is unknown ─┼─▶ record in one transaction
+                                   later: ask, and charge what is unknown ─┼─▶ judge ─▶ record in one transaction
                                    refund: ask what is open, then void    ─┘
 
 A worker may die anywhere, or be overtaken by another when its lease has run out: the network knows each payment by its
@@ -17,13 +17,15 @@ from chassis.database import Database, Row, Sql
 from chassis.source import code
 from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
-from services.payment import handlers, settlement
-from services.payment.card_network import CardNetwork, NoAnswer
-from services.payment.settlement import Answer, Outcome
+from services.payment import settlement, verdict
+from services.payment.card_network import CardNetwork
+from services.payment.verdict import Answer, NoAnswer, Question, Reply, Unclear, Verdict
 
 log = logs.get(__name__)
 
 BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.1, 5.0
+# From here on the pause is the longest; the power of a count that never ends would be too large for a float.
+BACKOFF_DOUBLINGS_MAX = 6
 # An attempt makes two calls at most; the rest is for recording what they said.
 CALLS_MAX, RECORDING_SECONDS = 2, 2.0
 
@@ -46,7 +48,8 @@ _DEFER = Sql(
     "UPDATE payments",
     """
     UPDATE payments SET next_attempt_at = clock_timestamp() + make_interval(secs => :seconds),
-           attempt_traceparent = :traceparent, attempt_tracestate = :tracestate
+           attempt_traceparent = :traceparent, attempt_tracestate = :tracestate,
+           unclear = CASE WHEN :unclear = '' THEN unclear ELSE :unclear END
     WHERE payment_id = :payment_id AND next_attempt_at = :lease_until
     """,
 )
@@ -78,7 +81,7 @@ class CardWorker:
             "card worker", self.claim, self.work, stopping=stopping, concurrency_max=concurrency_max
         )
         self.run = self._queue.run
-        database.on_commit(handlers.CHANNEL, self._queue.wake)
+        database.on_commit(settlement.CHANNEL, self._queue.wake)
 
     async def claim(self, room: int, _settled: Sequence[None] = ()) -> Sequence[Row]:
         """Lease at most so many payments that are due."""
@@ -95,43 +98,52 @@ class CardWorker:
             attributes={
                 "shop.payment.id": str(row.payment_id),
                 "shop.payment.attempt": row.attempts,
-                **code(CardWorker._refund if refund else CardWorker._charge),
+                **code(verdict.judge),
             },
             parent=telemetry.restore(TraceContext(row.traceparent, row.tracestate)),
             links=telemetry.link(TraceContext(row.attempt_traceparent, row.attempt_tracestate)),
         ) as span:
-            try:
-                answer = await (self._refund(row) if refund else self._charge(row))
-            except NoAnswer as error:
+            reply, found = await self._attempt(row)
+            outcome = _named(reply, found)
+            if found.unclear:
+                reason = found.unclear
+                log.error("the card network's answer does not fit the payment", order_id=row.order_id, reason=reason)
+            if found.again:
+                error = reply if isinstance(reply, NoAnswer) else Unclear(found.unclear)
                 telemetry.fail(span, error)
-                outcome = "NO_ANSWER"
-                await self._defer(row, str(error))
-            else:
-                outcome = str(answer.outcome)
+                await self._defer(row, str(error), found.unclear)
             span.set_attribute("shop.payment.outcome", outcome)
         _ATTEMPTS.add(1, {"work": "refund" if refund else "charge", "outcome": outcome})
 
-    async def _charge(self, row: Row) -> Answer:
-        # An earlier attempt may have reached the network, whoever made it.
-        answer = await self._network.find(row.payment_id) if row.attempts > 1 else None
-        if answer is None:
-            answer = await self._network.charge(row.payment_id, row.amount_minor, row.currency_code, row.card_token)
-        await self._database.unit_of_work(settlement.record_charge, row.payment_id, answer)
-        return answer
+    async def _attempt(self, row: Row) -> tuple[Reply, Verdict]:
+        """Ask until an answer leads to no further question: twice at most. Returns the last answer, and its verdict."""
+        question: Question | None = verdict.opening(settlement.standing(row), row.attempts)
+        while True:
+            reply = await self._ask(question, row)
+            if isinstance(reply, Answer):
+                found, row = await self._database.unit_of_work(settlement.record, row, question, reply)
+            else:
+                found = verdict.judge(settlement.standing(row), question, reply)
+            question = found.asks
+            if question is None:
+                return reply, found
 
-    async def _refund(self, row: Row) -> Answer:
-        if row.state == "CHARGING":
-            answer = await self._network.find(row.payment_id)
-            if answer is not None:
-                await self._database.unit_of_work(settlement.record_charge, row.payment_id, answer)
-                if answer.outcome is not Outcome.CHARGED:
-                    return answer
-        answer = await self._network.void(row.payment_id)
-        await self._database.unit_of_work(settlement.record_refund, row.payment_id, answer)
-        return answer
+    async def _ask(self, question: Question, row: Row) -> Reply:
+        try:
+            match question:
+                case Question.CHARGE:
+                    price = row.amount_minor, row.currency_code
+                    return await self._network.charge(row.payment_id, *price, row.card_token)
+                case Question.FIND:
+                    return await self._network.find(row.payment_id)
+                case Question.VOID:
+                    return await self._network.void(row.payment_id)
+        except NoAnswer as error:
+            return error
 
-    async def _defer(self, row: Row, reason: str) -> None:
-        seconds = random.uniform(0, min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2**row.attempts))  # noqa: S311 - jitter
+    async def _defer(self, row: Row, reason: str, unclear: str) -> None:
+        seconds_max = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2 ** min(row.attempts, BACKOFF_DOUBLINGS_MAX))
+        seconds = random.uniform(0, seconds_max)  # noqa: S311 - jitter
         log.warning("the card network did not answer; asking again", order_id=row.order_id, reason=reason)
         attempt = telemetry.store()
         async with self._database.single() as once:
@@ -141,6 +153,13 @@ class CardWorker:
                     payment_id=row.payment_id,
                     lease_until=row.next_attempt_at,
                     seconds=seconds,
+                    unclear=unclear,
                     **attempt._asdict(),
                 )
         self._queue.wake_in(seconds)
+
+
+def _named(reply: Reply, found: Verdict) -> str:
+    if found.unclear or isinstance(reply, Unclear):
+        return "UNCLEAR"
+    return str(reply.outcome) if isinstance(reply, Answer) else "NO_ANSWER"

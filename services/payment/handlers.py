@@ -4,13 +4,15 @@
     RefundPayment ─▶ wish ───┼─▶ the card worker ─▶ settlement ─▶ event
     OrderCancelled ─▶ wish ──┘
 
-Nothing here calls the card network.
+Nothing here calls the card network. A payment that this database does not know may be known there all the same, so what
+undoes it is a wish too.
 """
+
+from uuid import UUID, uuid5
 
 from shop.order.v1.order_events_pb2 import OrderCancelled
 from shop.payment.v1.payment_pb2 import Payment
 from shop.payment.v1.payment_service_pb2 import ChargePaymentRequest, GetPaymentRequest, RefundPaymentRequest
-from uuid_utils.compat import uuid7
 
 from chassis import outbox, telemetry
 from chassis.database import Row, Sql, Transaction
@@ -18,9 +20,11 @@ from chassis.errors import NotFound, WrongState
 from chassis.messages import Envelope
 from services.payment import settlement
 from services.payment.model import ledger_entry, money, payment_message
+from services.payment.settlement import CHANNEL
+from services.payment.verdict import Move, State
 
-# Notified when there may be work for the card worker.
-CHANNEL = "payments"
+# The namespace of payments' ids (RFC 9562, version 5); any fixed UUID will do, as long as it stays.
+_NAMESPACE = UUID("0b1f6f5e-5a0c-5c0d-8d5b-6a2f0f3b7c41")
 
 _INTEND = Sql(
     "INSERT payments",
@@ -29,17 +33,29 @@ _INTEND = Sql(
                           traceparent, tracestate)
     VALUES (:payment_id, :order_id, 'CHARGING', :amount_minor, :currency_code, :card_token, clock_timestamp(),
             :traceparent, :tracestate)
-    ON CONFLICT (order_id) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING *
     """,
 )
-_ENTOMB = Sql(
+# Due at once, even while a charge is under way: the network decides which of the two came first. A payment that is not
+# known gets a tombstone, which is a wish about nothing: it is voided at the network, and keeps a late charge away.
+_WISH = Sql(
     "INSERT payments",
     """
-    INSERT INTO payments (payment_id, order_id, state, version, traceparent, tracestate)
-    VALUES (:payment_id, :order_id, 'VOIDED', 1, :traceparent, :tracestate)
-    ON CONFLICT (order_id) DO NOTHING
-    RETURNING *
+    WITH tombstone AS (
+        INSERT INTO payments (payment_id, order_id, state, refund_requested_at, next_attempt_at,
+                              traceparent, tracestate)
+        SELECT CAST(:payment_id AS uuid), :order_id, 'CHARGING', moment, moment, :traceparent, :tracestate
+        FROM clock_timestamp() AS moment
+        ON CONFLICT DO NOTHING
+        RETURNING *
+    ), wished AS (
+        UPDATE payments SET refund_requested_at = clock_timestamp(), attempts = 0, next_attempt_at = clock_timestamp(),
+               traceparent = :traceparent, tracestate = :tracestate
+        WHERE order_id = :order_id AND state IN ('CHARGING', 'CHARGED') AND refund_requested_at IS NULL
+        RETURNING *
+    )
+    SELECT * FROM tombstone UNION ALL SELECT * FROM wished
     """,
 )
 _LOCK = Sql("SELECT payments", "SELECT * FROM payments WHERE order_id = :order_id FOR NO KEY UPDATE")
@@ -47,22 +63,20 @@ _READ = Sql(
     "SELECT payments",
     """
     SELECT payments.*, entry.posting, entry.account, entry.amount_minor AS entry_minor,
-           entry.created_at AS booked_at
+           entry.currency_code AS entry_currency, entry.created_at AS booked_at
     FROM payments LEFT JOIN ledger_entries AS entry ON entry.payment_id = payments.payment_id
     WHERE payments.order_id = :order_id
     ORDER BY entry.posting, entry.account
     """,
 )
-# Due at once, even while a charge is under way: the network decides which of the two came first.
-_WISH = Sql(
-    "UPDATE payments",
+
+
+def payment_id(order_id: str) -> UUID:
+    """The payment's id, which is its idempotency key at the card network too.
+
+    It follows from the order, so a database that has lost a payment still knows under which key the network has it.
     """
-    UPDATE payments SET refund_requested_at = clock_timestamp(), attempts = 0, next_attempt_at = clock_timestamp(),
-           traceparent = :traceparent, tracestate = :tracestate
-    WHERE order_id = :order_id AND state IN ('CHARGING', 'CHARGED') AND refund_requested_at IS NULL
-    RETURNING *
-    """,
-)
+    return uuid5(_NAMESPACE, order_id)
 
 
 async def charge_payment(transaction: Transaction, request: ChargePaymentRequest) -> Payment:
@@ -73,7 +87,7 @@ async def charge_payment(transaction: Transaction, request: ChargePaymentRequest
     """
     row = await transaction.first(
         _INTEND,
-        payment_id=uuid7(),
+        payment_id=payment_id(request.order_id),
         order_id=request.order_id,
         amount_minor=request.amount.amount_minor,
         currency_code=request.amount.currency_code,
@@ -93,27 +107,19 @@ async def charge_payment(transaction: Transaction, request: ChargePaymentRequest
 async def refund_payment(transaction: Transaction, request: RefundPaymentRequest) -> Payment:
     """Write the wish to have the money back. Ends in PaymentRefunded or PaymentVoided, whatever is found.
 
-    A payment nobody has asked for yet gets a tombstone, so that a late ChargePayment takes nothing.
+    A payment that is not known here gets a tombstone, so that a late ChargePayment takes nothing.
     """
-    tombstone = await transaction.first(
-        _ENTOMB, payment_id=uuid7(), order_id=request.order_id, **telemetry.store()._asdict()
-    )
-    if tombstone is not None:
-        settlement.tell(transaction, tombstone)
-        return payment_message(tombstone)
-    row = await _lock(transaction, request.order_id)
-    if row.state == "DECLINED":
-        row = await settlement.move(transaction, row.payment_id, "DECLINED", "VOIDED") or row
-    elif row.state in ("CHARGING", "CHARGED"):
-        row = await _wish(transaction, request.order_id) or row
-    else:
+    row = await _want_back(transaction, request.order_id)
+    if row.state == "DECLINED" and row.next_attempt_at is None:
+        row = await settlement.move(transaction, row, Move(State.DECLINED, State.VOIDED)) or row
+    elif row.next_attempt_at is None:
         await _repeat(transaction, row)
     return payment_message(row)
 
 
 async def refund_cancelled_order(transaction: Transaction, event: OrderCancelled, envelope: Envelope) -> None:
-    """Give back what was charged. A saga that was cancelled while pending has undone its payment before it says so."""
-    await _wish(transaction, event.order_id)
+    """Give back what was charged, be it known here or not; what is undone or declined already stays as it is."""
+    await _want_back(transaction, event.order_id)
 
 
 async def get_payment(transaction: Transaction, request: GetPaymentRequest) -> Payment:
@@ -135,11 +141,16 @@ async def _lock(transaction: Transaction, order_id: str) -> Row:
     return (await transaction.all(_LOCK, order_id=order_id))[0]
 
 
-async def _wish(transaction: Transaction, order_id: str) -> Row | None:
-    """Hand the payment to the card worker for a refund; None if there is nothing to refund, or that is under way."""
-    row = await transaction.first(_WISH, order_id=order_id, **telemetry.store()._asdict())
-    if row is not None:
-        transaction.notify(CHANNEL)
+async def _want_back(transaction: Transaction, order_id: str) -> Row:
+    """The order's payment, kept from changing; if anything may have been taken, the card worker is to give it back."""
+    wish = {"order_id": order_id, "payment_id": payment_id(order_id), **telemetry.store()._asdict()}
+    row = await transaction.first(_WISH, **wish)
+    if row is None:
+        row = await _lock(transaction, order_id)
+        if row.state in ("CHARGING", "CHARGED") and row.refund_requested_at is None:
+            # It was written while the statement ran, which did not see it.
+            row = await transaction.first(_WISH, **wish) or row
+    transaction.notify(CHANNEL)
     return row
 
 

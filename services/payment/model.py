@@ -38,7 +38,12 @@ def _now() -> Any:
 payments = Table(
     "payments",
     metadata,
-    Column("payment_id", Uuid, primary_key=True, comment="also the idempotency key at the card network"),
+    Column(
+        "payment_id",
+        Uuid,
+        primary_key=True,
+        comment="also the idempotency key at the card network; follows from the order's id",
+    ),
     Column("order_id", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("amount_minor", BigInteger, comment="null on a tombstone"),
@@ -47,6 +52,7 @@ payments = Table(
     Column("decline_code", Text),
     Column("version", BigInteger, nullable=False, server_default="0", comment="counts published events"),
     Column("refund_requested_at", DateTime(timezone=True), comment="since when somebody wants the money back"),
+    Column("unclear", Text, comment="why the network's last answer did not fit; null once the payment moves"),
     Column("attempts", Integer, nullable=False, server_default="0", comment="of the open charge or refund"),
     Column("next_attempt_at", DateTime(timezone=True), comment="null when nothing is open; also the end of a lease"),
     Column("traceparent", Text, nullable=False, comment="where the open charge or refund hangs"),
@@ -59,14 +65,27 @@ payments = Table(
     CheckConstraint("state IN ('CHARGING', 'CHARGED', 'DECLINED', 'REFUNDED', 'VOIDED')", name="state"),
     CheckConstraint("(amount_minor IS NULL) = (currency_code IS NULL)", name="amount"),
     CheckConstraint("amount_minor >= 0", name="amount_minor"),
-    CheckConstraint("amount_minor IS NOT NULL OR state = 'VOIDED'", name="tombstone"),
-    CheckConstraint("(card_token IS NOT NULL) = (state = 'CHARGING')", name="card_token"),
+    # A tombstone is open until the network has said that it holds nothing under its key.
     CheckConstraint(
-        "(next_attempt_at IS NOT NULL)"
-        " = (state = 'CHARGING' OR (state = 'CHARGED' AND refund_requested_at IS NOT NULL))",
+        "amount_minor IS NOT NULL OR state IN ('VOIDED', 'REFUNDED')"
+        " OR (state = 'CHARGING' AND refund_requested_at IS NOT NULL)",
+        name="tombstone",
+    ),
+    CheckConstraint("(card_token IS NOT NULL) = (state = 'CHARGING' AND amount_minor IS NOT NULL)", name="card_token"),
+    CheckConstraint(
+        "CASE state WHEN 'CHARGING' THEN next_attempt_at IS NOT NULL"
+        " WHEN 'CHARGED' THEN (next_attempt_at IS NOT NULL) = (refund_requested_at IS NOT NULL)"
+        " WHEN 'REFUNDED' THEN next_attempt_at IS NULL"
+        # Nothing was taken, so it was told; then the network said otherwise.
+        " ELSE next_attempt_at IS NULL OR refund_requested_at IS NOT NULL END",
         name="open",
     ),
     Index("ix_payments_next_attempt_at", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")),
+    Index(
+        "ix_payments_unclear",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL AND unclear IS NOT NULL"),
+    ),
 )
 
 ledger_entries = Table(
@@ -78,9 +97,9 @@ ledger_entries = Table(
     Column("amount_minor", BigInteger, nullable=False, comment="a debit is positive, a credit negative"),
     Column("currency_code", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=_now()),
-    # Each payment is charged once and refunded once, whatever the code believes.
+    # Each payment is charged once and refunded or corrected once, whatever the code believes.
     PrimaryKeyConstraint("payment_id", "posting", "account"),
-    CheckConstraint("posting IN ('charge', 'refund')", name="posting"),
+    CheckConstraint("posting IN ('charge', 'refund', 'correction')", name="posting"),
     CheckConstraint("account IN ('card_network', 'customer_payments')", name="account"),
 )
 
@@ -121,6 +140,6 @@ def ledger_entry(row: Row) -> LedgerEntry:
     return LedgerEntry(
         posting=row.posting.upper(),
         account=row.account.upper(),
-        amount=Money(amount_minor=row.entry_minor, currency_code=row.currency_code),
+        amount=Money(amount_minor=row.entry_minor, currency_code=row.entry_currency),
         create_time=timestamp(row.booked_at),
     )

@@ -12,7 +12,7 @@ from shop.inventory.v1.inventory_events_pb2 import ReservationRefused, StockRele
 from shop.money.v1.money_pb2 import Money
 from shop.order.v1.order_pb2 import Order, OrderLine
 from shop.order.v1.order_service_pb2 import ListOrdersRequest, ListSagasRequest, PlaceOrderRequest
-from shop.payment.v1.payment_events_pb2 import PaymentCharged, PaymentDeclined, PaymentRefunded
+from shop.payment.v1.payment_events_pb2 import PaymentCharged, PaymentDeclined, PaymentRefunded, PaymentVoided
 from shop.payment.v1.payment_service_pb2 import ChargePaymentRequest
 from uuid_utils.compat import uuid7
 
@@ -276,6 +276,41 @@ async def test_the_awaited_event_still_moves_a_parked_saga(shop: Shop) -> None:
     await shop.hear(PaymentRefunded(order_id=order_id), "payment")
     row = (await shop.rows("sagas", order_id))[0]
     assert (row.step, row.parked_at) == ("RELEASING_STOCK", None)
+
+
+@pytest.mark.parametrize("event", [PaymentVoided, PaymentRefunded])
+async def test_a_payment_that_was_undone_turns_a_charging_saga_back(shop: Shop, event: Any) -> None:
+    """By hand, or because the card network did something else: the goods stay, and nobody is confirmed unpaid."""
+    order_id = await shop.reserved()
+    await shop.hear(event(order_id=order_id), "payment")
+    assert await shop.step(order_id) == "RELEASING_STOCK"
+    await shop.hear(StockReleased(order_id=order_id))
+    order = await shop.order(order_id)
+    assert (order.status, order.reason) == (Order.REJECTED, Order.PAYMENT_REFUSED)
+
+
+async def test_a_retry_frees_a_saga_that_heard_of_its_refund_too_early(shop: Shop) -> None:
+    """Payment tells the outcome again under the id that it had, which the inbox knows: it is on the timeline."""
+    order_id = (await shop.place()).order_id
+    await shop.hear(PaymentVoided(order_id=order_id), "payment")
+    await shop.hear(StockReserved(order_id=order_id, total=TOTAL))
+    await shop.wait_out(order_id)
+    await shop.wait_out(order_id, shop.settings.park_after_seconds)
+    await served(shop.database, handlers.retry_saga, order_id, shop.settings)
+    assert await shop.step(order_id) == "RELEASING_STOCK"
+    await shop.hear(StockReleased(order_id=order_id))
+    assert (await shop.order(order_id)).status == Order.REJECTED
+
+
+async def test_a_retry_frees_a_saga_that_heard_of_its_release_too_early(shop: Shop) -> None:
+    """Inventory was told to release by hand before it was asked to reserve."""
+    order_id = (await shop.place()).order_id
+    await shop.hear(StockReleased(order_id=order_id))
+    await shop.wait_out(order_id)
+    await shop.wait_out(order_id, shop.settings.park_after_seconds)
+    await served(shop.database, handlers.retry_saga, order_id, shop.settings)
+    assert (await shop.order(order_id)).status == Order.REJECTED
+    assert await shop.published(order_id) == [(1, "OrderPlaced"), (2, "OrderRejected")]
 
 
 async def test_a_command_refused_for_ever_turns_the_saga_back(shop: Shop) -> None:

@@ -35,6 +35,8 @@ RESERVING_STOCK   | cancel             | RELEASING_STOCK   | ReleaseStock  | und
 RESERVING_STOCK   | CommandRefused     | RELEASING_STOCK   | ReleaseStock  | undoes
 CHARGING_PAYMENT  | PaymentCharged     | CONFIRMED         |               |
 CHARGING_PAYMENT  | PaymentDeclined    | RELEASING_STOCK   | ReleaseStock  | undoes
+CHARGING_PAYMENT  | PaymentRefunded    | RELEASING_STOCK   | ReleaseStock  | undoes
+CHARGING_PAYMENT  | PaymentVoided      | RELEASING_STOCK   | ReleaseStock  | undoes
 CHARGING_PAYMENT  | deadline           | REFUNDING_PAYMENT | RefundPayment | undoes
 CHARGING_PAYMENT  | cancel             | REFUNDING_PAYMENT | RefundPayment | undoes
 CHARGING_PAYMENT  | CommandRefused     | REFUNDING_PAYMENT | RefundPayment | undoes
@@ -45,6 +47,7 @@ REFUNDING_PAYMENT | last deadline      | REFUNDING_PAYMENT |               | par
 REFUNDING_PAYMENT | cancel             | REFUNDING_PAYMENT |               |
 REFUNDING_PAYMENT | CommandRefused     | REFUNDING_PAYMENT |               | parks
 REFUNDING_PAYMENT | RetrySaga          | REFUNDING_PAYMENT | RefundPayment | undoes
+REFUNDING_PAYMENT | RetrySaga          | RELEASING_STOCK   | ReleaseStock  | undoes
 RELEASING_STOCK   | StockReleased      | REJECTED          |               |
 RELEASING_STOCK   | StockReleased      | CANCELLED         |               |
 RELEASING_STOCK   | deadline           | RELEASING_STOCK   | ReleaseStock  | undoes
@@ -52,6 +55,8 @@ RELEASING_STOCK   | last deadline      | RELEASING_STOCK   |               | par
 RELEASING_STOCK   | cancel             | RELEASING_STOCK   |               |
 RELEASING_STOCK   | CommandRefused     | RELEASING_STOCK   |               | parks
 RELEASING_STOCK   | RetrySaga          | RELEASING_STOCK   | ReleaseStock  | undoes
+RELEASING_STOCK   | RetrySaga          | REJECTED          |               |
+RELEASING_STOCK   | RetrySaga          | CANCELLED         |               |
 REJECTED          | StockReserved      | REJECTED          | ReleaseStock  | undoes
 REJECTED          | PaymentCharged     | REJECTED          | RefundPayment | undoes
 CANCELLED         | StockReserved      | CANCELLED         | ReleaseStock  | undoes
@@ -140,6 +145,7 @@ EVENTS: list[tuple[str, Event]] = [
     ("last deadline", DeadlinePassed(exhausted=True)),
     ("cancel", CancelRequested()),
     ("RetrySaga", RetryRequested()),
+    ("RetrySaga", RetryRequested(heard=True)),
     ("CommandRefused", CommandRefused(Step.RESERVING_STOCK, "too late")),
     ("CommandRefused", CommandRefused(Step.CHARGING_PAYMENT, "too late")),
     ("CommandRefused", CommandRefused(Step.REFUNDING_PAYMENT, "too late")),

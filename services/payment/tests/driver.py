@@ -34,6 +34,7 @@ _EXPIRE = Sql(
     WHERE order_id = :order_id AND next_attempt_at IS NOT NULL
     """,
 )
+_COUNT = Sql("UPDATE payments", "UPDATE payments SET attempts = :attempts WHERE order_id = :order_id")
 _ENTRIES = Sql(
     "SELECT ledger_entries",
     """
@@ -111,6 +112,11 @@ class Driver:
             return False
         await self.worker.work(row)
         return True
+
+    async def attempted(self, order_id: str, attempts: int) -> None:
+        """So many attempts were made."""
+        async with self.database.single() as once:
+            await once.run(_COUNT, order_id=order_id, attempts=attempts)
 
     async def settle(self, order_id: str, *, attempts_max: int = 12) -> int:
         """Attempts until nothing is open; returns how many it took."""

@@ -8,6 +8,7 @@ from shop.payment.v1.payment_pb2 import Payment
 from uuid_utils.compat import uuid7
 
 from chassis.errors import NotFound, WrongState
+from services.payment.handlers import payment_id
 from services.payment.tests.driver import PRICE, Driver
 
 
@@ -59,10 +60,13 @@ async def test_an_order_without_payment_is_not_found(driver: Driver, order_id: s
 
 
 async def test_a_refund_before_its_charge_leaves_a_tombstone(driver: Driver, order_id: str) -> None:
-    """The compensation is done and said at once; the late charge takes nothing and hears the same outcome."""
+    """It is said to be undone once the network has voided; the late charge takes nothing and hears the same."""
     refunded = await driver.refund(order_id)
-    assert refunded.state == Payment.VOIDED
+    assert (refunded.state, refunded.refund_pending) == (Payment.CHARGING, True)
     assert not refunded.HasField("amount")
+    assert (await driver.charge(order_id)).payment_id == refunded.payment_id
+    assert await driver.told(order_id) == []
+    assert await driver.settle(order_id) == 1
     [voided] = await driver.outbox(order_id)
     assert isinstance(voided.event, PaymentVoided)
     await driver.relayed(order_id)
@@ -134,11 +138,11 @@ async def test_cancelling_an_order_refunds_what_was_charged(driver: Driver, orde
 
 
 async def test_cancelling_an_order_undoes_nothing_twice(driver: Driver, order_id: str) -> None:
-    """A saga that was cancelled while pending has undone its payment already, or has never begun it."""
-    await driver.cancelled(order_id)
-    assert await driver.row(order_id) is None
+    """A saga that was cancelled while pending has undone its payment already."""
     await driver.refund(order_id)
+    await driver.settle(order_id)
     await driver.cancelled(order_id)
+    assert not await driver.attempt(order_id)
     assert await driver.told(order_id) == ["PaymentVoided"]
     declined = str(uuid7())
     await driver.charge(declined, "tok_declined")
@@ -146,3 +150,11 @@ async def test_cancelling_an_order_undoes_nothing_twice(driver: Driver, order_id
     await driver.cancelled(declined)
     assert (await driver.get(declined)).state == Payment.DECLINED
     assert await driver.told(declined) == ["PaymentDeclined"]
+
+
+async def test_a_payment_has_the_id_that_follows_from_its_order(driver: Driver, order_id: str) -> None:
+    """Whichever command comes first, and whatever a database has lost, the network's key is the same; for ever."""
+    other = str(uuid7())
+    assert (await driver.charge(order_id)).payment_id == str(payment_id(order_id))
+    assert (await driver.refund(other)).payment_id == str(payment_id(other)) != str(payment_id(order_id))
+    assert str(payment_id("0198d8c4-7f3a-7c21-9b5e-2f6d0c4b8a17")) == "f688c18f-cbce-5e13-a014-317dde90093c"

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from chassis.database import Database
-from services.payment.card_network import CardNetwork, NoAnswer
-from services.payment.settlement import Answer
+from services.payment.card_network import CardNetwork
 from services.payment.tests.driver import PRICE, Driver
 from services.payment.tests.network import Network
+from services.payment.verdict import Answer, NoAnswer
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 STORIES = {
     "CHARGED": [["PaymentCharged"]],
     "DECLINED": [["PaymentDeclined"]],
-    "REFUNDED": [["PaymentCharged", "PaymentRefunded"]],
+    "REFUNDED": [["PaymentCharged", "PaymentRefunded"], ["PaymentRefunded"]],
     "VOIDED": [["PaymentVoided"], ["PaymentDeclined", "PaymentVoided"]],
 }
 

@@ -9,6 +9,7 @@ from shop.payment.v1.payment_pb2 import LedgerEntry, Payment
 from chassis.database import Database, Sql
 from services.payment import ledger
 from services.payment.tests.driver import PRICE, Driver
+from services.payment.verdict import Price
 
 _ONE_SIDED = Sql(
     "INSERT ledger_entries",
@@ -107,8 +108,9 @@ async def test_a_payment_is_not_booked_twice(driver: Driver, order_id: str) -> N
     """The database refuses a second posting of a kind."""
     await driver.charge(order_id)
     await driver.settle(order_id)
+    payment_id = (await driver.row(order_id)).payment_id
     with pytest.raises(asyncpg.PostgresError) as error:
-        await driver.database.unit_of_work(ledger.post, "charge", await driver.row(order_id))
+        await driver.database.unit_of_work(ledger.post, "charge", payment_id, Price(PRICE, "EUR"))
     assert getattr(error.value, "sqlstate", "") == UNIQUE_VIOLATION
 
 

@@ -10,9 +10,12 @@ from shop.payment.v1.payment_pb2 import Payment
 
 from chassis.database import Database
 from services.payment.card_network import CardNetwork
-from services.payment.settlement import Answer, Outcome, record_charge
+from services.payment.settlement import record
 from services.payment.tests.driver import PRICE, Driver
 from services.payment.tests.network import Network
+from services.payment.verdict import Answer, Outcome, Price, Question
+
+EUROS = Price(PRICE, "EUR")
 
 
 async def test_a_worker_died_before_its_call(driver: Driver, network: Network, order_id: str) -> None:
@@ -44,7 +47,7 @@ async def test_a_worker_died_after_voiding(driver: Driver, network: Network, ord
     lost = await driver.network.void(UUID(payment.payment_id))
     assert lost.outcome is Outcome.REFUNDED
     await driver.settle(order_id)
-    assert await driver.told(order_id) == ["PaymentCharged", "PaymentRefunded"]
+    assert await driver.told(order_id) == ["PaymentRefunded"]
     assert sum(amount for _, account, amount in await driver.entries(order_id) if account == "card_network") == 0
 
 
@@ -67,23 +70,25 @@ async def test_the_network_itself_is_killed(
 async def test_an_answer_is_recorded_once(driver: Driver, order_id: str) -> None:
     """However many workers bring it, and however late: one ledger posting, one event."""
     await driver.charge(order_id)
-    payment_id = (await driver.row(order_id)).payment_id
-    answer = Answer(Outcome.CHARGED)
-    states = await asyncio.gather(*(driver.database.unit_of_work(record_charge, payment_id, answer) for _ in range(8)))
-    assert sorted(states, key=str) == ["CHARGED", *[None] * 7]
+    row, answer = await driver.row(order_id), Answer(Outcome.CHARGED, EUROS)
+    await asyncio.gather(*(driver.database.unit_of_work(record, row, Question.CHARGE, answer) for _ in range(8)))
     assert await driver.told(order_id) == ["PaymentCharged"]
     assert len(await driver.entries(order_id)) == 2
 
 
-async def test_a_late_answer_changes_nothing(driver: Driver, order_id: str) -> None:
+@pytest.mark.parametrize("question", [Question.CHARGE, Question.FIND, Question.VOID])
+async def test_a_late_answer_changes_nothing(driver: Driver, order_id: str, question: Question) -> None:
     """A worker that was overtaken brings an older truth: the refund stays a refund."""
     await driver.charge(order_id)
+    overtaken = await driver.row(order_id)
     await driver.settle(order_id)
     await driver.refund(order_id)
     await driver.settle(order_id)
-    payment_id = (await driver.row(order_id)).payment_id
-    for outcome in (Outcome.CHARGED, Outcome.DECLINED, Outcome.VOIDED, Outcome.REFUNDED):
-        assert await driver.database.unit_of_work(record_charge, payment_id, Answer(outcome)) is None
+    before = await driver.row(order_id)
+    for outcome in Outcome:
+        answer = Answer(outcome, EUROS)
+        await driver.database.unit_of_work(record, overtaken, question, answer)
+    assert await driver.row(order_id) == before
     assert (await driver.get(order_id)).state == Payment.REFUNDED
     assert await driver.told(order_id) == ["PaymentCharged", "PaymentRefunded"]
 
@@ -108,13 +113,14 @@ async def test_an_overtaken_worker_defers_nothing(
     assert (row.state, row.next_attempt_at, row.attempt_traceparent) == ("CHARGED", None, "")
 
 
-async def test_a_network_that_forgot_a_charge_refunds_nothing(driver: Driver, network: Network, order_id: str) -> None:
-    """It says that nothing was ever taken: the wish stays open, and nobody is told of a refund."""
+async def test_a_network_that_forgot_a_charge_has_nothing_to_give_back(driver: Driver, order_id: str) -> None:
+    """It says that nothing was ever taken: what was booked is corrected, and the payment ends."""
     await driver.charge(order_id)
-    payment_id = (await driver.row(order_id)).payment_id
-    await driver.database.unit_of_work(record_charge, payment_id, Answer(Outcome.CHARGED))
+    row = await driver.row(order_id)
+    await driver.database.unit_of_work(record, row, Question.CHARGE, Answer(Outcome.CHARGED, EUROS))
     await driver.refund(order_id)
-    await driver.attempt(order_id)
+    assert await driver.settle(order_id) == 1
     payment = await driver.get(order_id)
-    assert (payment.state, payment.refund_pending) == (Payment.CHARGED, True)
-    assert await driver.told(order_id) == ["PaymentCharged"]
+    assert (payment.state, payment.refund_pending) == (Payment.VOIDED, False)
+    assert await driver.told(order_id) == ["PaymentCharged", "PaymentVoided"]
+    assert sum(amount for _, account, amount in await driver.entries(order_id) if account == "card_network") == 0

@@ -10,9 +10,9 @@ from shop.payment.v1.payment_pb2 import Payment
 from chassis.database import Database
 from services.payment.__main__ import REFUNDS
 from services.payment.card_network import CardNetwork
-from services.payment.settlement import Answer
 from services.payment.tests.driver import PRICE, Driver
 from services.payment.tests.network import Network
+from services.payment.verdict import Answer
 
 REFUNDED = [
     ("charge", "card_network", PRICE),
@@ -111,7 +111,7 @@ async def test_a_charge_lands_between_asking_and_voiding(
     await Driver(database, interrupted).settle(order_id)
     await interrupted.close()
     assert await driver.entries(order_id) == REFUNDED
-    assert await driver.told(order_id) == ["PaymentCharged", "PaymentRefunded"]
+    assert await driver.told(order_id) == ["PaymentRefunded"]
     assert await network.kept(payment.payment_id) == 0
 
 

@@ -24,7 +24,12 @@ from conftest import Broker, free_port
 from infra.local.postgres import Postgres
 from services.payment.tests.network import ROOT, Network
 
-METRICS = ("shop_payments_open_intents", "shop_payments_oldest_open_refund_age_seconds", "shop_card_worker_attempts")
+METRICS = (
+    "shop_payments_open_intents",
+    "shop_payments_oldest_open_refund_age_seconds",
+    "shop_payments_unclear",
+    "shop_card_worker_attempts",
+)
 
 
 class Service:

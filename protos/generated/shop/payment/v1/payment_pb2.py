@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from shop.money.v1 import money_pb2 as shop_dot_money_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshop/payment/v1/payment.proto\x12\x0fshop.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19shop/money/v1/money.proto\"\xab\x03\n\x07Payment\x12\x1c\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x08order_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.shop.payment.v1.Payment.State\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.shop.money.v1.Money\x12\x16\n\x0erefund_pending\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0eledger_entries\x18\x08 \x03(\x0b\x32\x1c.shop.payment.v1.LedgerEntry\"a\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x43HARGING\x10\x01\x12\x0b\n\x07\x43HARGED\x10\x02\x12\x0c\n\x08\x44\x45\x43LINED\x10\x03\x12\x0c\n\x08REFUNDED\x10\x04\x12\n\n\x06VOIDED\x10\x05\"\xdb\x02\n\x0bLedgerEntry\x12\x35\n\x07posting\x18\x01 \x01(\x0e\x32$.shop.payment.v1.LedgerEntry.Posting\x12\x35\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0e\x32$.shop.payment.v1.LedgerEntry.Account\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.shop.money.v1.Money\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x07Posting\x12\x17\n\x13POSTING_UNSPECIFIED\x10\x00\x12\n\n\x06\x43HARGE\x10\x01\x12\n\n\x06REFUND\x10\x02\"K\n\x07\x41\x63\x63ount\x12\x17\n\x13\x41\x43\x43OUNT_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43\x41RD_NETWORK\x10\x01\x12\x15\n\x11\x43USTOMER_PAYMENTS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dshop/payment/v1/payment.proto\x12\x0fshop.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19shop/money/v1/money.proto\"\xab\x03\n\x07Payment\x12\x1c\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x08order_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.shop.payment.v1.Payment.State\x12$\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x14.shop.money.v1.Money\x12\x16\n\x0erefund_pending\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x0eledger_entries\x18\x08 \x03(\x0b\x32\x1c.shop.payment.v1.LedgerEntry\"a\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x43HARGING\x10\x01\x12\x0b\n\x07\x43HARGED\x10\x02\x12\x0c\n\x08\x44\x45\x43LINED\x10\x03\x12\x0c\n\x08REFUNDED\x10\x04\x12\n\n\x06VOIDED\x10\x05\"\xeb\x02\n\x0bLedgerEntry\x12\x35\n\x07posting\x18\x01 \x01(\x0e\x32$.shop.payment.v1.LedgerEntry.Posting\x12\x35\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0e\x32$.shop.payment.v1.LedgerEntry.Account\x12$\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x14.shop.money.v1.Money\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x07Posting\x12\x17\n\x13POSTING_UNSPECIFIED\x10\x00\x12\n\n\x06\x43HARGE\x10\x01\x12\n\n\x06REFUND\x10\x02\x12\x0e\n\nCORRECTION\x10\x03\"K\n\x07\x41\x63\x63ount\x12\x17\n\x13\x41\x43\x43OUNT_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43\x41RD_NETWORK\x10\x01\x12\x15\n\x11\x43USTOMER_PAYMENTS\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,9 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENT_STATE']._serialized_start=470
   _globals['_PAYMENT_STATE']._serialized_end=567
   _globals['_LEDGERENTRY']._serialized_start=570
-  _globals['_LEDGERENTRY']._serialized_end=917
+  _globals['_LEDGERENTRY']._serialized_end=933
   _globals['_LEDGERENTRY_POSTING']._serialized_start=782
-  _globals['_LEDGERENTRY_POSTING']._serialized_end=840
-  _globals['_LEDGERENTRY_ACCOUNT']._serialized_start=842
-  _globals['_LEDGERENTRY_ACCOUNT']._serialized_end=917
+  _globals['_LEDGERENTRY_POSTING']._serialized_end=856
+  _globals['_LEDGERENTRY_ACCOUNT']._serialized_start=858
+  _globals['_LEDGERENTRY_ACCOUNT']._serialized_end=933
 # @@protoc_insertion_point(module_scope)

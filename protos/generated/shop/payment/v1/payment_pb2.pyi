@@ -53,9 +53,11 @@ class LedgerEntry(_message.Message):
         POSTING_UNSPECIFIED: _ClassVar[LedgerEntry.Posting]
         CHARGE: _ClassVar[LedgerEntry.Posting]
         REFUND: _ClassVar[LedgerEntry.Posting]
+        CORRECTION: _ClassVar[LedgerEntry.Posting]
     POSTING_UNSPECIFIED: LedgerEntry.Posting
     CHARGE: LedgerEntry.Posting
     REFUND: LedgerEntry.Posting
+    CORRECTION: LedgerEntry.Posting
     class Account(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ACCOUNT_UNSPECIFIED: _ClassVar[LedgerEntry.Account]

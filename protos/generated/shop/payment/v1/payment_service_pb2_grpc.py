@@ -65,8 +65,8 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefundPayment(self, request, context):
-        """Writes the wish to give the money back. The outcome is told by PaymentRefunded or PaymentVoided. Refunding what was never charged leaves a
-        tombstone, so that a late ChargePayment takes nothing.
+        """Writes the wish to give the money back. The outcome is told by PaymentRefunded or PaymentVoided. Refunding what is not known here
+        leaves a tombstone, so that a late ChargePayment takes nothing, and is voided at the card network before it is told.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
