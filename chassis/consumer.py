@@ -6,7 +6,6 @@ what waits ─▶ one transaction for all of it ─▶ commit ─▶ offsets
 """
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from google.protobuf.message import Message
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Link, Span
 
-from chassis import inbox, kafka, logs, message_spans, messages, telemetry
+from chassis import backoff, inbox, kafka, logs, message_spans, messages, telemetry
 from chassis.database import Database, Transaction, is_locked, is_overdue, is_transient
 from chassis.dead_letters import DeadLetters
 from chassis.messages import Envelope, Poison
@@ -228,7 +227,7 @@ class Consumer:
             if attempts >= self._attempts_max:
                 await self._bury(delivery, error)
                 break
-            await self._hold_on(random.uniform(0, min(RETRY_SECONDS_MAX, 0.05 * 2**attempts)))  # noqa: S311 - jitter
+            await self._hold_on(backoff.full_jitter(attempts, 0.05, RETRY_SECONDS_MAX))
         return True
 
     async def _bury(self, delivery: Delivery, error: Exception) -> None:

@@ -9,10 +9,9 @@ id and takes or gives back once, and `settlement` hears each answer once.
 """
 
 import asyncio
-import random
 from collections.abc import Sequence
 
-from chassis import logs, telemetry
+from chassis import backoff, logs, telemetry
 from chassis.database import Database, Row, Sql
 from chassis.source import code
 from chassis.telemetry import TraceContext
@@ -131,7 +130,7 @@ class CardWorker:
         return answer
 
     async def _defer(self, row: Row, reason: str) -> None:
-        seconds = random.uniform(0, min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2**row.attempts))  # noqa: S311 - jitter
+        seconds = backoff.full_jitter(row.attempts, BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX)
         log.warning("the card network did not answer; asking again", order_id=row.order_id, reason=reason)
         attempt = telemetry.store()
         async with self._database.single() as once:
