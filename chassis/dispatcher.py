@@ -2,11 +2,13 @@
 
     OK ─▶ delete the row    a no of ours ─▶ CommandRefused for the saga    anything else ─▶ again, later (full jitter)
 
-The dispatcher is the only retry on this path: its channels have no retry policy.
+The dispatcher is the only retry on this path: its channels have no retry policy. The trouble of one target delays no
+command to another (targets.py).
 """
 
 import asyncio
-import random
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +18,10 @@ import grpc
 import grpc.aio
 from opentelemetry.trace import Span, SpanKind
 
-from chassis import commands, grpc_client, grpc_codes, logs, telemetry
+from chassis import backoff, commands, grpc_client, grpc_codes, logs, telemetry
 from chassis.database import Database, Row, Sql, Transaction
 from chassis.source import code
+from chassis.targets import PROBE_SECONDS, Target, Targets
 from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
 
@@ -30,27 +33,45 @@ BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.1, 5.0
 
 # A claim lasts past the RPC's deadline, so no two dispatchers deliver the same row at the same time. MATERIALIZED,
 # because a subquery that skips locked rows finds others each time it runs, and in IN (…) it may run for every row.
+# A probe of a target that is gone is no attempt: else a command would be the slower to go out the longer it has waited.
 _CLAIM = Sql(
     "UPDATE command_outbox",
     """
     WITH delivered AS (
         DELETE FROM command_outbox WHERE id = ANY(CAST(:delivered AS uuid[]))
     ), due AS MATERIALIZED (
-        SELECT id FROM command_outbox
-        WHERE next_attempt_at <= clock_timestamp() AND id <> ALL(CAST(:delivered AS uuid[]))
-        ORDER BY next_attempt_at LIMIT :room FOR UPDATE SKIP LOCKED
+        SELECT waiting.id, target.attempt
+        FROM unnest(CAST(:targets AS text[]), CAST(:rooms AS integer[]), CAST(:attempts AS integer[]))
+             AS target (name, room, attempt)
+        CROSS JOIN LATERAL (
+            SELECT id FROM command_outbox
+            WHERE split_part(method, '/', 2) = target.name AND next_attempt_at <= statement_timestamp()
+              AND id <> ALL(CAST(:delivered AS uuid[]))
+            ORDER BY next_attempt_at LIMIT target.room FOR UPDATE SKIP LOCKED
+        ) AS waiting
     )
-    UPDATE command_outbox o SET attempts = o.attempts + 1,
+    UPDATE command_outbox o SET attempts = o.attempts + due.attempt,
            next_attempt_at = clock_timestamp() + make_interval(secs => :claim_seconds)
     FROM due WHERE o.id = due.id
-    RETURNING o.*, extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
+    RETURNING o.id, o.saga_id, o.step, o.direction, o.attempt, o.method, o.payload, o.traceparent, o.tracestate,
+              o.attempts, o.next_attempt_at, extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
     """,
 )
+# The end of a claim tells it from every later one, and from a command that was sent again meanwhile.
 _DEFER = Sql(
     "UPDATE command_outbox",
     """
     UPDATE command_outbox SET next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
-    WHERE id = :id AND attempts = :attempts
+    WHERE id = :id AND next_attempt_at = :claimed_until
+    """,
+)
+# Counted so far and no further: how many more there are changes nothing.
+_WAITING = Sql(
+    "SELECT command_outbox",
+    """
+    SELECT count(*) AS waiting FROM (
+        SELECT FROM command_outbox WHERE split_part(method, '/', 2) = :target LIMIT 10000
+    ) AS counted
     """,
 )
 _DELETE = Sql("DELETE command_outbox", "DELETE FROM command_outbox WHERE id = :id")
@@ -77,6 +98,7 @@ class Dispatcher:
         channels: by the service's full name, such as `shop.payment.v1.PaymentService`.
         refused: called in the transaction that deletes a command refused for ever.
         decided_by: the function that decides which commands are sent; the span of each call leads to it.
+        concurrency_max: how many calls of each service may be open at once.
     """
 
     def __init__(
@@ -92,27 +114,38 @@ class Dispatcher:
     ) -> None:
         self._database, self._channels, self._refused = database, channels, refused
         self._source = code(decided_by)
+        self._targets = Targets(channels, concurrency_max)
         self._calls: dict[str, Callable[..., Awaitable[bytes]]] = {}
         self._queue = WorkQueue(
             "dispatcher",
             self._claim,
             self._deliver,
             stopping=stopping,
-            concurrency_max=concurrency_max,
+            concurrency_max=concurrency_max * len(channels),
             poll_interval_seconds=poll_interval_seconds,
         )
         self.run = self._queue.run
         database.on_commit(commands.CHANNEL, self._queue.wake)
 
     async def _claim(self, room: int, delivered: Sequence[UUID]) -> Sequence[Row]:
+        # All targets in one statement. Without room, as at the end, nothing is claimed.
+        targets = self._targets.with_room() if room else []
+        if not targets and not delivered:
+            return ()
         async with self._database.single() as once:
             with telemetry.unrecorded():
-                return await once.all(
+                rows = await once.all(
                     _CLAIM,
                     delivered=list(delivered),
                     claim_seconds=RPC_DEADLINE_SECONDS + CLAIM_MARGIN_SECONDS,
-                    room=room,
+                    targets=[target.name for target, _ in targets],
+                    rooms=[target_room for _, target_room in targets],
+                    attempts=[int(not target.is_gone) for target, _ in targets],
                 )
+        claimed = Counter(self._targets.of(row.method) for row in rows)
+        for target, _ in targets:
+            target.begin(claimed[target])
+        return rows
 
     def _call(self, method: str) -> Callable[..., Awaitable[bytes]]:
         if method not in self._calls:
@@ -124,25 +157,30 @@ class Dispatcher:
     async def _deliver(self, row: Row) -> UUID | None:
         """Call once; returns the id if the command was accepted."""
         telemetry.concerns(row.saga_id)
-        span = self._span(row)
-        with telemetry.inside(span):
-            try:
-                await self._call(row.method)(
-                    row.payload, timeout=RPC_DEADLINE_SECONDS, metadata=grpc_client.metadata(span)
-                )
-            except grpc.aio.AioRpcError as error:
-                status = error.code()
-                if grpc_codes.is_refusal(error):
-                    # A refusal is an answer, so the call did not fail; the saga hears it.
-                    span.set_attribute("rpc.status_code", status.name)
-                    span.end()
-                    await self._refuse(row, f"{status.name}: {error.details()}")
+        target, began_at, span = self._targets.of(row.method), time.monotonic(), self._span(row)
+        try:
+            with telemetry.inside(span):
+                try:
+                    await self._call(row.method)(
+                        row.payload, timeout=RPC_DEADLINE_SECONDS, metadata=grpc_client.metadata(span)
+                    )
+                except grpc.aio.AioRpcError as error:
+                    status = error.code()
+                    if grpc_codes.is_refusal(error):
+                        target.accept()
+                        # A refusal is an answer, so the call did not fail; the saga hears it.
+                        span.set_attribute("rpc.status_code", status.name)
+                        span.end()
+                        await self._refuse(row, f"{status.name}: {error.details()}")
+                    else:
+                        grpc_client.end(span, status, error.details())
+                        await self._not_delivered(row, target, error, began_at)
                 else:
-                    grpc_client.end(span, status, error.details())
-                    await self._defer(row, status.name)
-            else:
-                status = grpc.StatusCode.OK
-                grpc_client.end(span, status)
+                    status = grpc.StatusCode.OK
+                    target.accept()
+                    grpc_client.end(span, status)
+        finally:
+            target.end()
         _DELIVERED.add(1, {"step": row.step, "outcome": status.name})
         return row.id if status is grpc.StatusCode.OK else None
 
@@ -157,20 +195,38 @@ class Dispatcher:
                 "shop.saga.step": row.step,
                 "shop.saga.direction": row.direction,
                 "shop.saga.attempt": row.attempt,
-                "shop.command.try": row.attempts,
+                # A probe is no attempt, and it may be the first call of all.
+                "shop.command.try": max(row.attempts, 1),
                 "shop.command.age_ms": round(float(row.age_seconds) * 1000, 1),
                 **self._source,
             },
             telemetry.restore(TraceContext(row.traceparent, row.tracestate)),
         )
 
-    async def _defer(self, row: Row, reason: str) -> None:
-        seconds = random.uniform(0, min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2**row.attempts))  # noqa: S311 - jitter
-        log.warning("command not delivered; trying again", step=row.step, order_id=row.saga_id, reason=reason)
+    async def _not_delivered(self, row: Row, target: Target, error: grpc.aio.AioRpcError, began_at: float) -> None:
+        """Let the command wait for its next try. Of a target that is gone one line tells, and not one for each try."""
+        status, reason = error.code(), f"{error.code().name}: {(error.details() or '')[:200]}"
+        has_gone = target.fail(row.id, status, began_at)
+        if not target.is_to_blame(status, began_at):
+            log.warning("command not delivered; trying again", step=row.step, order_id=row.saga_id, reason=reason)
+        await self._defer(row, target)
+        if has_gone:
+            async with self._database.single() as once:
+                with telemetry.unrecorded():
+                    [counted] = await once.all(_WAITING, target=target.name)
+            log.warning("not delivered: the target is gone", target=target.name, waiting=counted.waiting, reason=reason)
+
+    async def _defer(self, row: Row, target: Target) -> None:
+        if target.is_gone:
+            # How often it is called is bounded for the target as a whole; when it is back, nothing is to wait.
+            seconds = PROBE_SECONDS
+        else:
+            seconds = backoff.full_jitter(row.attempts, BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX)
         async with self._database.single() as once:
             with telemetry.unrecorded():
-                await once.run(_DEFER, id=row.id, seconds=seconds, attempts=row.attempts)
+                await once.run(_DEFER, id=row.id, seconds=seconds, claimed_until=row.next_attempt_at)
         self._queue.wake_in(seconds)
+        self._queue.wake_in(target.pause_seconds())
 
     async def _refuse(self, row: Row, reason: str) -> None:
         log.warning("command refused for ever", step=row.step, order_id=row.saga_id, reason=reason)
@@ -180,3 +236,5 @@ class Dispatcher:
             await transaction.run(_DELETE, id=row.id)
 
         await self._database.unit_of_work(command_refused)
+        # It leaves room, and nothing to settle, for which the queue would look.
+        self._queue.wake()

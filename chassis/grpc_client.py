@@ -18,6 +18,10 @@ from chassis.grpc_channel import RedialledChannel
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 DEFAULT_DEADLINE_SECONDS = 5.0
+# How long a connection may be silent before it is pinged, and how long the answer may take: together under 15 s. A
+# server takes more than one ping within ten seconds for abuse (`min_ping_interval_without_data_ms` in grpc_server.py),
+# and servers of earlier versions run beside those of this one.
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 10_500, 3_000
 
 
 def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.aio.Channel:
@@ -40,7 +44,14 @@ def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.
         ("grpc.use_local_subchannel_pool", 1),
         # A lost address is a reason to ask the name again at once: by default half a minute lies between two questions.
         ("grpc.dns_min_time_between_resolutions_ms", 1000),
-        ("grpc.keepalive_time_ms", 30_000),
+        # A replica that stands still is noticed by an answer to a ping that does not come, on streams too.
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        # gRPC pings for reasons of its own too, and sends no other ping while such an answer is missing: by default for
+        # a minute.
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        # A stream that only listens sends nothing: gRPC would stop pinging after the second time.
+        ("grpc.http2.max_pings_without_data", 0),
         # The proxy of `http_proxy` leads out of the house, and who is called here is inside.
         ("grpc.enable_http_proxy", 0),
     ]

@@ -6,16 +6,16 @@ a statement's time     in doubt: who took it, a lock or the work?    once more w
 anything else          the message's own                             so often, then a dead letter
 """
 
-import random
 from enum import Enum
 from typing import Any
 
 import asyncpg
 
+from chassis import backoff
 from chassis.database import Limits, is_locked, is_transient
 from chassis.waiting_keys import WaitingKey
 
-RETRY_SECONDS_MAX = 2.0
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.05, 2.0
 # A batch holds the rows of many orders and must not wait for the one that is locked: its messages then go alone.
 BATCH_LOCK_SECONDS = 0.25
 BATCH_STATEMENT_SECONDS = 2.0
@@ -71,8 +71,7 @@ def alone(waiting: WaitingKey[Any], keys_waiting: int) -> Limits:
 
 def pause_seconds(tries: int) -> float:
     """How long to wait before the next try, with full jitter."""
-    # Any further doubling is beyond the longest pause, and would overflow one day.
-    return random.uniform(0, min(RETRY_SECONDS_MAX, 0.05 * 2 ** min(tries, 10)))  # noqa: S311 - jitter
+    return backoff.full_jitter(tries, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
 
 
 def _share(longest_seconds: float, keys_waiting: int) -> float:

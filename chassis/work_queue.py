@@ -42,7 +42,7 @@ class WorkQueue:
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._settled: list[Any] = []
-        # Whether the last claim was handed as many rows as it had room for, so that more may be due.
+        # Whether the last claim was handed as many rows as it had room for, or had none, so that more may be due.
         self._full = False
 
     def wake(self, _key: str = "") -> None:
@@ -80,6 +80,7 @@ class WorkQueue:
         room = self._concurrency_max - len(self._running)
         settled = self._take_settled()
         if not room and not settled:
+            self._full = True
             return False
         rows: Sequence[Row] = ()
         with outages("work waits", queue=self._name) as outage:

@@ -9,10 +9,9 @@ id and takes or gives back once, and `settlement` hears each answer once.
 """
 
 import asyncio
-import random
 from collections.abc import Sequence
 
-from chassis import logs, telemetry
+from chassis import backoff, logs, telemetry
 from chassis.database import Database, Row, Sql
 from chassis.source import code
 from chassis.telemetry import TraceContext
@@ -24,8 +23,6 @@ from services.payment.verdict import Answer, NoAnswer, Question, Reply, Unclear,
 log = logs.get(__name__)
 
 BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.1, 5.0
-# From here on the pause is the longest; the power of a count that never ends would be too large for a float.
-BACKOFF_DOUBLINGS_MAX = 6
 # An attempt makes two calls at most; the rest is for recording what they said.
 CALLS_MAX, RECORDING_SECONDS = 2, 2.0
 
@@ -142,8 +139,7 @@ class CardWorker:
             return error
 
     async def _defer(self, row: Row, reason: str, unclear: str) -> None:
-        seconds_max = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2 ** min(row.attempts, BACKOFF_DOUBLINGS_MAX))
-        seconds = random.uniform(0, seconds_max)  # noqa: S311 - jitter
+        seconds = backoff.full_jitter(row.attempts, BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX)
         log.warning("the card network did not answer; asking again", order_id=row.order_id, reason=reason)
         attempt = telemetry.store()
         async with self._database.single() as once:

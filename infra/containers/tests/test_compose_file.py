@@ -81,6 +81,13 @@ def test_every_container_has_bounds_and_comes_back(services: dict[str, Any]) -> 
 
 
 @pytest.mark.docker
+def test_what_a_container_says_is_bounded(services: dict[str, Any]) -> None:
+    """Whatever is loud, however long: no log fills the disk, and `docker compose logs` can read each of them."""
+    bounded = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
+    assert [name for name, service in services.items() if service.get("logging") != bounded] == []
+
+
+@pytest.mark.docker
 def test_containers_may_do_little(services: dict[str, Any]) -> None:
     """No capability, no new privilege, and ours do not write to the root file system; PostgreSQL starts as root."""
     for name, service in services.items():

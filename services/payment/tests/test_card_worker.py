@@ -8,7 +8,7 @@ from shop.payment.v1.payment_events_pb2 import PaymentDeclined
 from shop.payment.v1.payment_pb2 import Payment
 from uuid_utils.compat import uuid7
 
-from chassis.database import Database
+from chassis.database import Database, Sql
 from chassis.testing import eventually, planning_nested_loops
 from infra.local.postgres import Postgres
 from services.payment.card_network import CardNetwork
@@ -102,6 +102,18 @@ async def test_an_attempt_without_answer_backs_off(driver: Driver, order_id: str
     waits = (row.next_attempt_at - row.created_at).total_seconds()
     assert 0 < waits < 5
     assert row.attempts == 1
+
+
+async def test_a_payment_that_was_tried_thousands_of_times_is_tried_again(driver: Driver, order_id: str) -> None:
+    """A pause that doubled without end would be too large for a float from the 1,024th attempt on."""
+    await driver.charge(order_id, "tok_lost_answer")
+    async with driver.database.single() as once:
+        tried = Sql("UPDATE payments", "UPDATE payments SET attempts = 5000 WHERE order_id = :order_id")
+        await once.run(tried, order_id=order_id)
+    await driver.attempt(order_id)
+    row = await driver.row(order_id)
+    assert row.attempts == 5001
+    assert (row.next_attempt_at - row.created_at).total_seconds() < 10
 
 
 async def test_two_workers_never_lease_the_same_payment(driver: Driver, order_id: str) -> None:
