@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
 from pydantic import SecretStr
 
 from chassis import errors, logs, telemetry
+from chassis.by_index import BY_INDEX
 from chassis.committed_spans import hold
 from chassis.source import Source, call_site
 
@@ -202,6 +203,7 @@ class Database:
                 "statement_timeout": "5000",
                 "lock_timeout": "3000",
                 "idle_in_transaction_session_timeout": "10000",
+                **BY_INDEX,
             },
         )
         self._free = asyncio.Semaphore(pool_size)

@@ -42,6 +42,7 @@ _REFUSED_FOR_EVER = {
 
 # A claim lasts past the RPC's deadline, so no two dispatchers deliver the same row at the same time. MATERIALIZED,
 # because a subquery that skips locked rows finds others each time it runs, and in IN (…) it may run for every row.
+# Due by the statement's time: clock_timestamp() is no condition for an index, each row that waits would be asked.
 _CLAIM = Sql(
     "UPDATE command_outbox",
     """
@@ -49,7 +50,7 @@ _CLAIM = Sql(
         DELETE FROM command_outbox WHERE id = ANY(CAST(:delivered AS uuid[]))
     ), due AS MATERIALIZED (
         SELECT id FROM command_outbox
-        WHERE next_attempt_at <= clock_timestamp() AND id <> ALL(CAST(:delivered AS uuid[]))
+        WHERE next_attempt_at <= statement_timestamp() AND id <> ALL(CAST(:delivered AS uuid[]))
         ORDER BY next_attempt_at LIMIT :room FOR UPDATE SKIP LOCKED
     )
     UPDATE command_outbox o SET attempts = o.attempts + 1,

@@ -20,12 +20,13 @@ CONCURRENCY_MAX = 4
 # Far more than an attempt takes. So long also rests a saga that could not be handled: nothing tells when it will be.
 CLAIM_SECONDS = 10.0
 
-# MATERIALIZED: in IN (…) the subquery might run for every row, and skip other locked rows each time.
+# MATERIALIZED: in IN (…) the subquery might run for every row, and skip other locked rows each time. Due by the
+# statement's time: clock_timestamp() is no condition for an index, each saga that waits would be asked.
 _CLAIM = Sql(
     "UPDATE sagas",
     """
     WITH due AS MATERIALIZED (
-        SELECT order_id FROM sagas WHERE deadline_at <= clock_timestamp()
+        SELECT order_id FROM sagas WHERE deadline_at <= statement_timestamp()
         ORDER BY deadline_at LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE sagas s SET deadline_at = clock_timestamp() + make_interval(secs => :claim_seconds)
