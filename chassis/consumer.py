@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -303,12 +304,7 @@ class Consumer:
                     span.set_attribute("shop.inbox.outcome", outcome)
                     if outcome == "applied":
                         await self._handle(transaction, delivery, span)
-        for delivery, span in zip(deliveries, spans, strict=True):
-            if poll:
-                message_spans.shared(span, transaction.shared_by(delivery.envelope.subject), len(deliveries))
-            span.end()
-        if poll:
-            poll.end()
+                transaction.keep_open(partial(_end, transaction, envelopes, spans, poll))
         _DURATION.record(time.perf_counter() - began, {"messaging.consumer.group.name": self._subscription.group})
         for delivery in deliveries:
             outcome = "applied" if delivery.envelope.id in new else "duplicate"
@@ -360,6 +356,16 @@ telemetry.meter.create_observable_gauge(
     callbacks=[_lag],
     description="Messages on Kafka that the group has not applied, by topic and partition.",
 )
+
+
+def _end(transaction: Transaction, envelopes: Sequence[Envelope], spans: Sequence[Span], poll: Span | None) -> None:
+    """End the spans of a batch."""
+    for envelope, span in zip(envelopes, spans, strict=True):
+        if poll:
+            message_spans.shared(span, transaction.shared_by(envelope.subject), len(envelopes))
+        span.end()
+    if poll:
+        poll.end()
 
 
 def batches(fetched: Iterable[Sequence[Record]], batch_max: int) -> Iterable[list[Record]]:

@@ -94,7 +94,7 @@ class Transaction:
     def __init__(self, connection: PoolConnectionProxy) -> None:
         self._connection = connection
         self._collected: dict[Collected, list[Promised]] = {}
-        self._open: list[Span] = []
+        self._open: list[Callable[[], None]] = []
         self.committed: list[Callable[[], None]] = []
         self.notifications: set[tuple[str, str]] = set()
         # The span of the batch, if the transaction serves one; the statements that ran under it, by summary; and the
@@ -154,9 +154,9 @@ class Transaction:
         """
         self._collected.setdefault(flush, []).append(Promised(get_current_span(), telemetry.order_id(), row))
 
-    def keep_open(self, span: Span) -> None:
-        """End the span with the commit; of what is rolled back nothing is told."""
-        self._open.append(span)
+    def keep_open(self, end: Callable[[], None]) -> None:
+        """Call `end`, which ends a span, with the commit; of what is rolled back nothing is told."""
+        self._open.append(end)
 
     def notify(self, channel: str, key: str = "") -> None:
         """Wake this process' listeners of the channel once the transaction has committed."""
@@ -182,8 +182,8 @@ class Transaction:
 
     def end_spans(self) -> None:
         """End the spans that were kept open."""
-        for span in self._open:
-            span.end()
+        for end in self._open:
+            end()
 
 
 class Database:
@@ -250,15 +250,16 @@ class Database:
         Args:
             begins: called when nothing is waited for any more but the database.
         """
-        with hold():
+        with hold() as held:
             async with self._connection(begins) as connection:
                 try:
                     await connection.execute("BEGIN")
                     transaction = Transaction(connection)
                     yield transaction
                     await transaction.flush()
-                    await _commit(connection)
-                    transaction.end_spans()
+                    with held.committing(transaction.end_spans):
+                        done = await connection.execute("COMMIT")
+                    _check_committed(done)
                 except BaseException:
                     await _roll_back(connection)
                     raise
@@ -267,6 +268,7 @@ class Database:
         for channel, key in transaction.notifications:
             for listener in self._listeners[channel]:
                 listener(key)
+        transaction.end_spans()
 
     @asynccontextmanager
     async def single(self) -> AsyncGenerator[Transaction]:
@@ -312,9 +314,9 @@ async def _as_it_is(_connection: Any) -> None:
 _DRIVER_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
-async def _commit(connection: PoolConnectionProxy) -> None:
+def _check_committed(done: str) -> None:
     # The COMMIT of a failed transaction is answered with ROLLBACK, and no error.
-    if await connection.execute("COMMIT") != "COMMIT":
+    if done != "COMMIT":
         raise RuntimeError("nothing was committed: a statement failed and its error was swallowed")
 
 

@@ -6,9 +6,10 @@ a deadline passes ─▶ claimed, by putting it off ─▶ judged again under th
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import wraps
 
 from chassis import telemetry
-from chassis.database import Database, Row, Sql, outages
+from chassis.database import Database, Row, Sql, Transaction, outages
 from chassis.source import code
 from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
@@ -73,14 +74,19 @@ class Deadlines:
         telemetry.concerns(row.order_id)
         parent = telemetry.restore(TraceContext(row.traceparent, row.tracestate))
         span = telemetry.start_span("saga deadline", attributes=code(saga.react), parent=parent)
+
+        @wraps(handlers.pass_deadline)
+        async def pass_deadline(transaction: Transaction) -> None:
+            transaction.keep_open(span.end)
+            await handlers.pass_deadline(transaction, row.order_id, row.deadline_at, self._settings)
+
         try:
             with (
                 telemetry.inside(span),
                 suppress(handlers.Superseded),
                 outages("a deadline waits", order_id=row.order_id),
             ):
-                await self._database.unit_of_work(handlers.pass_deadline, row.order_id, row.deadline_at, self._settings)
-                span.end()
+                await self._database.unit_of_work(pass_deadline)
         except Exception as error:
             telemetry.fail(span, error)
             span.end()
