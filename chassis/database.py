@@ -16,6 +16,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, get_current_span
 from pydantic import SecretStr
 
 from chassis import telemetry
+from chassis.by_index import BY_INDEX
 from chassis.committed_spans import hold
 from chassis.connections import Connection, Connections
 from chassis.database_errors import Unavailable
@@ -112,7 +113,7 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._collected: dict[Collected, list[Promised]] = {}
-        self._open: list[Span] = []
+        self._open: list[Callable[[], None]] = []
         self.committed: list[Callable[[], None]] = []
         self.notifications: set[tuple[str, str]] = set()
         # The span of the batch, if the transaction serves one; the statements that ran under it, by summary; and the
@@ -172,9 +173,9 @@ class Transaction:
         """
         self._collected.setdefault(flush, []).append(Promised(get_current_span(), telemetry.order_id(), row))
 
-    def keep_open(self, span: Span) -> None:
-        """End the span with the commit; of what is rolled back nothing is told."""
-        self._open.append(span)
+    def keep_open(self, end: Callable[[], None]) -> None:
+        """Call `end`, which ends a span, with the commit; of what is rolled back nothing is told."""
+        self._open.append(end)
 
     def notify(self, channel: str, key: str = "") -> None:
         """Wake this process' listeners of the channel once the transaction has committed."""
@@ -200,8 +201,8 @@ class Transaction:
 
     def end_spans(self) -> None:
         """End the spans that were kept open."""
-        for span in self._open:
-            span.end()
+        for end in self._open:
+            end()
 
 
 class Database:
@@ -220,6 +221,7 @@ class Database:
                 "client_connection_check_interval": "1000",
                 # One whose client cannot be heard any more would be kept for ever, and there are only so many.
                 "idle_session_timeout": "600000",
+                **BY_INDEX,
             },
             record_class=Row,
         )
@@ -256,15 +258,16 @@ class Database:
             begins: called when nothing is waited for any more but the database.
             limits: the session's unless told.
         """
-        with hold():
+        with hold() as held:
             async with self._connections.one(begins) as connection:
                 try:
                     await connection.execute(limits.begin if limits else "BEGIN")
                     transaction = Transaction(connection)
                     yield transaction
                     await transaction.flush()
-                    await _commit(connection)
-                    transaction.end_spans()
+                    with held.committing(transaction.end_spans):
+                        done = await connection.execute("COMMIT")
+                    _check_committed(done)
                 except BaseException:
                     await _roll_back(connection)
                     raise
@@ -273,6 +276,7 @@ class Database:
         for channel, key in transaction.notifications:
             for listener in self._listeners[channel]:
                 listener(key)
+        transaction.end_spans()
 
     @asynccontextmanager
     async def single(self) -> AsyncGenerator[Transaction]:
@@ -321,9 +325,9 @@ class Database:
             return await work(transaction)
 
 
-async def _commit(connection: Connection) -> None:
+def _check_committed(done: str) -> None:
     # The COMMIT of a failed transaction is answered with ROLLBACK, and no error.
-    if await connection.execute("COMMIT") != "COMMIT":
+    if done != "COMMIT":
         raise RuntimeError("nothing was committed: a statement failed and its error was swallowed")
 
 

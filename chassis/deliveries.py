@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka import ConsumerRecord, TopicPartition
 from google.protobuf.message import Message
@@ -99,12 +100,7 @@ class Deliveries:
             async with self._database.transaction(limits=limits) as transaction:
                 transaction.batch = poll
                 outcomes = await self._handle_new(transaction, deliveries, spans)
-        for delivery, span in zip(deliveries, spans, strict=True):
-            if poll:
-                message_spans.shared(span, transaction.shared_by(delivery.envelope.subject), len(deliveries))
-            span.end()
-        if poll:
-            poll.end()
+                transaction.keep_open(partial(_end, transaction, deliveries, spans, poll))
         group = self._subscription.group
         _DURATION.record(time.perf_counter() - began, {"messaging.consumer.group.name": group})
         for delivery, outcome in zip(deliveries, outcomes, strict=True):
@@ -148,6 +144,16 @@ class Deliveries:
             at_ns=at_ns,
             trace_async=self._trace_async,
         )
+
+
+def _end(transaction: Transaction, deliveries: Sequence[Delivery], spans: Sequence[Span], poll: Span | None) -> None:
+    """End the spans of a batch."""
+    for delivery, span in zip(deliveries, spans, strict=True):
+        if poll:
+            message_spans.shared(span, transaction.shared_by(delivery.envelope.subject), len(deliveries))
+        span.end()
+    if poll:
+        poll.end()
 
 
 def batches(fetched: Iterable[Sequence[Record]], batch_max: int) -> Iterable[list[Record]]:

@@ -34,6 +34,7 @@ BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.1, 5.0
 # A claim lasts past the RPC's deadline, so no two dispatchers deliver the same row at the same time. MATERIALIZED,
 # because a subquery that skips locked rows finds others each time it runs, and in IN (…) it may run for every row.
 # A probe of a target that is gone is no attempt: else a command would be the slower to go out the longer it has waited.
+# Due by the statement's time: clock_timestamp() is no condition for an index, each row that waits would be asked.
 _CLAIM = Sql(
     "UPDATE command_outbox",
     """

@@ -11,6 +11,7 @@ from chassis import dead_letters, gauges, kafka, migrate
 from chassis.consumer import Consumer
 from chassis.database import Database, checked, outages
 from chassis.dead_letters import DeadLetters
+from chassis.gauges import Figure
 from chassis.grpc_server import Server
 from chassis.process import Loop, Process
 from chassis.relay import Relay
@@ -38,7 +39,7 @@ class Service:
             grace_seconds=settings.shutdown_grace_seconds,
         )
         self._served: list[str] = []
-        self._queries: dict[str, str] = dict(gauges.OUTBOX)
+        self._figures: dict[str, Figure] = dict(gauges.OUTBOX)
         self._loops: dict[str, Loop] = {
             "relay": self._relay,
             "retention": Retention(self.database, seconds=settings.retention_seconds, stopping=process.stopping).run,
@@ -77,9 +78,9 @@ class Service:
             poll_interval_seconds=self._settings.relay_poll_interval_seconds,
         ).run()
 
-    def measure(self, queries: Mapping[str, str]) -> None:
-        """Report the queries' numbers as gauges."""
-        self._queries |= queries
+    def measure(self, figures: Mapping[str, Figure]) -> None:
+        """Report the figures as gauges, by their names."""
+        self._figures |= figures
 
     async def run(self, **loops: Loop) -> None:
         """Migrate, then run everything, and `loops` beside it, until the process is to stop."""
@@ -93,7 +94,7 @@ class Service:
                 await self.database.ping()
             await self._process.supervise(
                 grpc=lambda: self._server.run(stopping, *self._served),
-                gauges=gauges.Gauges(self.database, self._queries, stopping=stopping).run,
+                gauges=gauges.Gauges(self.database, self._figures, stopping=stopping).run,
                 **self._loops,
                 **loops,
             )

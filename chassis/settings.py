@@ -83,8 +83,9 @@ class ServiceSettings(ProcessSettings):
         default=50, ge=1, le=1000, description="The most messages that share a transaction."
     )
     retention_seconds: float = Field(
-        default=7 * 86_400,
+        default=10 * 86_400,
         gt=0,
-        description="How long published events and inbox rows are kept: longer than Kafka keeps messages.",
+        description="How long published events and inbox rows are kept: longer than a message may come again, from"
+        " Kafka or from among the dead letters. The topics' program holds that against how long both keep it.",
     )
     handler_attempts_max: int = Field(default=5, ge=1, description="Tries of a failing handler before the dead letter.")

@@ -45,6 +45,8 @@ def outbox(metadata: MetaData) -> Table:
         Column("published_at", DateTime(timezone=True)),
         UniqueConstraint("subject", "sequence"),
         Index("ix_outbox_unpublished", "subject", "sequence", postgresql_where=text("published_at IS NULL")),
+        # The relay takes each aggregate's lowest version; whoever counts, or asks for the oldest, reads by time.
+        Index("ix_outbox_unpublished_created_at", "created_at", postgresql_where=text("published_at IS NULL")),
         Index("ix_outbox_published", "published_at", postgresql_where=text("published_at IS NOT NULL")),
     )
 
@@ -95,4 +97,5 @@ def command_outbox(metadata: MetaData) -> Table:
         # What is due for one service is found however much waits for another.
         Index("ix_command_outbox_target", text("split_part(method, '/', 2)"), "next_attempt_at"),
         Index("ix_command_outbox_saga_id", "saga_id"),
+        Index("ix_command_outbox_created_at", "created_at"),
     )

@@ -10,12 +10,15 @@ from cli.systems.running import Running
 # A promise that is younger has had no time to be kept.
 SOON_SECONDS = 1.0
 ROWS_MAX = 100
+# What waits is counted so far and no further, as the services' own figures are.
+COUNTED_MAX = 10_000
 
 Json = dict[str, Any]
 
 _EVENTS = f"""
 SELECT json_build_object(
-    'count', (SELECT count(*) FROM outbox WHERE published_at IS NULL),
+    'count', (SELECT count(*) FROM (
+        SELECT FROM outbox WHERE published_at IS NULL ORDER BY created_at LIMIT {COUNTED_MAX}) AS counted),
     'leaseSeconds', (SELECT extract(epoch FROM until - clock_timestamp()) FROM relay_lease WHERE name = 'outbox'),
     'rows', (
         SELECT coalesce(json_agg(waiting ORDER BY "ageSeconds" DESC), '[]'::json) FROM (
@@ -26,10 +29,10 @@ SELECT json_build_object(
         ) AS waiting
     )
 )
-"""  # noqa: S608 - the number is ours
+"""  # noqa: S608 - the numbers are ours
 _COMMANDS = f"""
 SELECT json_build_object(
-    'count', (SELECT count(id) FROM command_outbox),
+    'count', (SELECT count(*) FROM (SELECT FROM command_outbox ORDER BY created_at LIMIT {COUNTED_MAX}) AS counted),
     'rows', (
         SELECT coalesce(json_agg(waiting ORDER BY "ageSeconds" DESC), '[]'::json) FROM (
             SELECT id, step, method, saga_id AS "orderId", direction, attempt, attempts AS "tries",
@@ -40,18 +43,19 @@ SELECT json_build_object(
         ) AS waiting
     )
 )
-"""  # noqa: S608 - the number is ours
+"""  # noqa: S608 - the numbers are ours
 _HAS_COMMANDS = "SELECT to_json(to_regclass('command_outbox') IS NOT NULL)"
 
 
 async def waiting(system: Running, service: str) -> Json:
     """The events and the commands that one service has promised and nobody has taken; the oldest first."""
-    events, sends = await asyncio.gather(_asked(system, service, _EVENTS), _asked(system, service, _HAS_COMMANDS))
-    commands = await _asked(system, service, _COMMANDS) if sends else {"count": 0, "rows": []}
+    events, sends = await asyncio.gather(asked(system, service, _EVENTS), asked(system, service, _HAS_COMMANDS))
+    commands = await asked(system, service, _COMMANDS) if sends else {"count": 0, "rows": []}
     return {"service": service, "events": events, "commands": commands}
 
 
-async def _asked(system: Running, service: str, statement: str) -> Any:
+async def asked(system: Running, service: str, statement: str) -> Any:
+    """The JSON that a statement gives, asked of a service's database in the role that may only read."""
     options = ("--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--command", statement)
     return json.loads(await system.run(system.psql(service, *options)))
 

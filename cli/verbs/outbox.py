@@ -31,6 +31,7 @@ async def command(session: Session, service: str | None) -> None:
 
 def _show(session: Session, found: list[Json]) -> None:
     from cli.listing import listing
+    from cli.outboxes import COUNTED_MAX
 
     out = session.out
     if not any(each[kind]["count"] for each in found for kind in ("events", "commands")):
@@ -40,7 +41,8 @@ def _show(session: Session, found: list[Json]) -> None:
         for kind in ("events", "commands"):
             if not each[kind]["count"]:
                 continue
-            out.say(f"{each['service']}: {counted(each[kind]['count'], kind[:-1])} waiting", "bold")
+            at_least = "at least " if each[kind]["count"] == COUNTED_MAX else ""
+            out.say(f"{each['service']}: {at_least}{counted(each[kind]['count'], kind[:-1])} waiting", "bold")
             if kind == "events":
                 out.say(f"  {each['events']['why']}.", "yellow")
                 headers = ("order", "event", "version", "waits for")
@@ -53,7 +55,7 @@ def _show(session: Session, found: list[Json]) -> None:
                 rows = [_command(row) for row in each["commands"]["rows"]]
             listing(out.console, headers, rows, numbers=("tries",))
             if (more := each[kind]["count"] - len(rows)) > 0:
-                out.say(f"  and {more} more")
+                out.say(f"  and {at_least}{more} more")
 
 
 def _command(row: Json) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ a deadline passes ─▶ claimed, by putting it off ─▶ judged again under th
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import wraps
 
 from chassis import telemetry
-from chassis.database import Database, Row, Sql, outages
+from chassis.database import Database, Row, Sql, Transaction, outages
 from chassis.source import code
 from chassis.telemetry import TraceContext
 from chassis.work_queue import WorkQueue
@@ -20,12 +21,13 @@ CONCURRENCY_MAX = 4
 # Far more than an attempt takes. So long also rests a saga that could not be handled: nothing tells when it will be.
 CLAIM_SECONDS = 10.0
 
-# MATERIALIZED: in IN (…) the subquery might run for every row, and skip other locked rows each time.
+# MATERIALIZED: in IN (…) the subquery might run for every row, and skip other locked rows each time. Due by the
+# statement's time: clock_timestamp() is no condition for an index, each saga that waits would be asked.
 _CLAIM = Sql(
     "UPDATE sagas",
     """
     WITH due AS MATERIALIZED (
-        SELECT order_id FROM sagas WHERE deadline_at <= clock_timestamp()
+        SELECT order_id FROM sagas WHERE deadline_at <= statement_timestamp()
         ORDER BY deadline_at LIMIT :room FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE sagas s SET deadline_at = clock_timestamp() + make_interval(secs => :claim_seconds)
@@ -72,14 +74,19 @@ class Deadlines:
         telemetry.concerns(row.order_id)
         parent = telemetry.restore(TraceContext(row.traceparent, row.tracestate))
         span = telemetry.start_span("saga deadline", attributes=code(saga.react), parent=parent)
+
+        @wraps(handlers.pass_deadline)
+        async def pass_deadline(transaction: Transaction) -> None:
+            transaction.keep_open(span.end)
+            await handlers.pass_deadline(transaction, row.order_id, row.deadline_at, self._settings)
+
         try:
             with (
                 telemetry.inside(span),
                 suppress(handlers.Superseded),
                 outages("a deadline waits", order_id=row.order_id),
             ):
-                await self._database.unit_of_work(handlers.pass_deadline, row.order_id, row.deadline_at, self._settings)
-                span.end()
+                await self._database.unit_of_work(pass_deadline)
         except Exception as error:
             telemetry.fail(span, error)
             span.end()

@@ -62,8 +62,11 @@ orders = Table(
     CheckConstraint("status IN ('PENDING', 'CONFIRMED', 'REJECTED', 'CANCELLED')", name="status"),
     Index("ix_orders_customer_id_order_id", "customer_id", "order_id"),
     Index("ix_orders_status_order_id", "status", "order_id"),
+    Index("ix_orders_customer_id_status_order_id", "customer_id", "status", "order_id"),
 )
 
+# A saga that has ended stays: a cancel needs it, and so does an event that comes late. So whatever looks for those that
+# are under way, or for some of them, has an index that leads there.
 sagas = Table(
     "sagas",
     metadata,
@@ -85,6 +88,9 @@ sagas = Table(
     Column("story_tracestate", Text, nullable=False, server_default=""),
     Index("ix_sagas_deadline_at", "deadline_at", postgresql_where=text("deadline_at IS NOT NULL")),
     Index("ix_sagas_step_at", "step_at", "order_id"),
+    Index("ix_sagas_step_step_at_order_id", "step", "step_at", "order_id"),
+    Index("ix_sagas_parked_step_at", "step_at", "order_id", postgresql_where=text("parked_at IS NOT NULL")),
+    Index("ix_sagas_parked_step", "step", "step_at", "order_id", postgresql_where=text("parked_at IS NOT NULL")),
 )
 
 order_timeline = Table(

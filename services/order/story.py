@@ -56,7 +56,7 @@ def asked(transaction: Transaction, order: Fulfilment, name: str, story_seconds:
 def _turn(transaction: Transaction, order: Fulfilment, name: str, links: Sequence[Link]) -> Generator[None]:
     attributes = {telemetry.ORDER_ID: order.order_id, **code(saga.react)}
     span = telemetry.start_span(name, attributes=attributes, parent=telemetry.restore(order.turn), links=links)
-    transaction.keep_open(span)
+    transaction.keep_open(span.end)
     with telemetry.inside(span, saga.react):
         yield
 

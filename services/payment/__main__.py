@@ -6,6 +6,7 @@ from shop.order.v1.order_events_pb2 import OrderCancelled, OrderConfirmed, Order
 from shop.payment.v1.payment_service_pb2_grpc import add_PaymentServiceServicer_to_server
 
 from chassis import process
+from chassis.gauges import age, backlog
 from chassis.process import Process
 from chassis.router import Subscription
 from chassis.service import Service
@@ -24,16 +25,20 @@ REFUNDS = Subscription(
     # A rejected order's saga has refunded by command before it says so.
     ignored=(OrderPlaced, OrderConfirmed, OrderRejected),
 )
+_CHARGES = "FROM payments WHERE next_attempt_at IS NOT NULL AND refund_requested_at IS NULL"
+_REFUNDS = "FROM payments WHERE next_attempt_at IS NOT NULL AND refund_requested_at IS NOT NULL"
 GAUGES = {
-    "shop.payments.open_intents": """
-        SELECT count(*) FROM payments WHERE next_attempt_at IS NOT NULL AND refund_requested_at IS NULL""",
-    "shop.payments.open_refunds": """
-        SELECT count(*) FROM payments WHERE next_attempt_at IS NOT NULL AND refund_requested_at IS NOT NULL""",
-    "shop.payments.oldest_open_refund_age_seconds": """
-        SELECT coalesce(extract(epoch FROM clock_timestamp() - min(refund_requested_at)), 0)
-        FROM payments WHERE next_attempt_at IS NOT NULL""",
-    "shop.payments.unclear": """
-        SELECT count(*) FROM payments WHERE next_attempt_at IS NOT NULL AND unclear IS NOT NULL""",
+    "shop.payments.open_intents": backlog("Charges that are not settled", f"{_CHARGES} ORDER BY created_at"),
+    "shop.payments.open_refunds": backlog(
+        "Wishes for money back that are not fulfilled", f"{_REFUNDS} ORDER BY refund_requested_at"
+    ),
+    "shop.payments.oldest_open_refund_age_seconds": age(
+        "For how long the oldest wish for money back has waited.", "refund_requested_at", _REFUNDS
+    ),
+    "shop.payments.unclear": backlog(
+        "Payments about which the card network says what does not fit",
+        "FROM payments WHERE next_attempt_at IS NOT NULL AND unclear IS NOT NULL ORDER BY next_attempt_at",
+    ),
 }
 
 

@@ -86,6 +86,17 @@ payments = Table(
         "next_attempt_at",
         postgresql_where=text("next_attempt_at IS NOT NULL AND unclear IS NOT NULL"),
     ),
+    # What is open, for whoever counts it or asks for the oldest.
+    Index(
+        "ix_payments_open_charges",
+        "created_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL AND refund_requested_at IS NULL"),
+    ),
+    Index(
+        "ix_payments_open_refunds",
+        "refund_requested_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL AND refund_requested_at IS NOT NULL"),
+    ),
 )
 
 ledger_entries = Table(

@@ -22,7 +22,7 @@ from chassis.settings import ServiceSettings
 from chassis.tests.containers import KafkaContainer
 from chassis.tests.surroundings import settings_of_nowhere
 from conftest import free_port
-from infra.kafka.topics import DAY_MS, EVENTS, TopicSettings, TopicsFailed, ensure
+from infra.kafka.topics import DAY_MS, EVENTS, TopicSettings, TopicsFailed, ensure, wanted
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 # Kafka's default of message.max.bytes: 1 MiB, and 12 bytes of a batch's head.
@@ -41,13 +41,13 @@ def kafka() -> Iterator[KafkaContainer]:
 
 
 def settings(kafka: KafkaContainer, partitions: int = 6) -> TopicSettings:
-    return TopicSettings(
-        kafka_bootstrap_servers=kafka.bootstrap_servers,
-        kafka_partitions=partitions,
-        kafka_replication_factor=1,
-        kafka_retention_days=3,
-        kafka_dead_retention_days=6,
-        kafka_wait_seconds=10,
+    return TopicSettings.model_validate(
+        {
+            "kafka_bootstrap_servers": kafka.bootstrap_servers,
+            "kafka_partitions": partitions,
+            "kafka_replication_factor": 1,
+            "kafka_wait_seconds": 10,
+        }
     )
 
 
@@ -69,24 +69,93 @@ async def test_two_at_the_same_moment_agree(kafka: KafkaContainer) -> None:
     await asyncio.gather(*(ensure(settings(kafka), lambda _: None) for _ in range(3)))
 
 
+async def configurations(kafka: KafkaContainer, *changes: ConfigResource) -> dict[str, dict[str, str]]:
+    """What each topic has, as the broker says, once these changes are made."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        if changes:
+            await admin.alter_configs(list(changes))
+        names = [name for topic in EVENTS for name in (topic, topic + dead_letters.SUFFIX)]
+        answers: list[Any] = await admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        )
+    finally:
+        await admin.close()
+    return {
+        name: {entry[0]: entry[1] for entry in entries}
+        for answer in answers
+        for _error, _message, _kind, name, entries in answer.resources
+    }
+
+
+def check_that_the_inbox_remembers_longer(kept: dict[str, dict[str, str]]) -> None:
+    """Of each topic the first message of a segment, alive and then dead, comes again before its row is forgotten."""
+    remembered = ServiceSettings.model_fields["retention_seconds"].default * 1000
+    for topic in EVENTS:
+        alive, dead = (
+            int(kept[name]["retention.ms"]) + int(kept[name]["segment.ms"])
+            for name in (topic, topic + dead_letters.SUFFIX)
+        )
+        assert alive + 15 * 60_000 < remembered
+        assert dead + alive < remembered
+
+
 @pytest.mark.docker
 async def test_kafka_forgets_before_the_inbox_does(kafka: KafkaContainer) -> None:
     """A message that is delivered again finds its inbox row, however late it comes, from among the dead too."""
     await ensure(settings(kafka), lambda _: None)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
-    try:
-        topics = [ConfigResource(ConfigResourceType.TOPIC, name) for name in ("order.events", "order.events.dead")]
-        answers: list[Any] = await admin.describe_configs(topics)
-    finally:
-        await admin.close()
-    kept = {
-        name: int(next(entry[1] for entry in entries if entry[0] == "retention.ms"))
-        for answer in answers
-        for _error, _message, _kind, name, entries in answer.resources
-    }
-    assert kept == {"order.events": 3 * DAY_MS, "order.events.dead": 6 * DAY_MS}
-    assert ServiceSettings.model_fields["retention_seconds"].default > max(kept.values()) / 1000
+    check_that_the_inbox_remembers_longer(await configurations(kafka))
+
+
+def test_the_topics_that_are_made_forget_before_the_inbox_does() -> None:
+    """The same of what is asked of a broker, by the settings that hold unless told."""
+    made = wanted(TopicSettings.model_validate({}))
+    assert {topic.name for topic in made} == {f"{topic}{end}" for topic in EVENTS for end in ("", dead_letters.SUFFIX)}
+    check_that_the_inbox_remembers_longer({topic.name: topic.topic_configs for topic in made})
+
+
+@pytest.mark.docker
+async def test_a_topic_of_an_earlier_version_is_given_what_it_lacks(kafka: KafkaContainer) -> None:
+    """Its segments took messages for a week; what somebody else gave it, it keeps."""
+    await ensure(settings(kafka), lambda _: None)
+    earlier = {"retention.ms": str(3 * DAY_MS), "compression.type": "gzip"}
+    dead = {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "1000"}
+    before = await configurations(
+        kafka,
+        ConfigResource(ConfigResourceType.TOPIC, "order.events", earlier),
+        ConfigResource(ConfigResourceType.TOPIC, "payment.events.dead", dead),
+    )
+    assert int(before["order.events"]["segment.ms"]) == 7 * DAY_MS
+    said: list[str] = []
+    await ensure(settings(kafka), said.append)
+    assert said[0] == "order.events: 6 partitions, changed: segment.ms 604800000 → 21600000"
+    assert [line.partition(",")[2][:8] for line in said].count(" changed") == 2
+    after = await configurations(kafka)
+    check_that_the_inbox_remembers_longer(after)
+    assert after["order.events"]["compression.type"] == "gzip"
+    assert after["payment.events.dead"]["max.message.bytes"] == str(dead_letters.MESSAGE_BYTES_MAX)
+    said.clear()
+    await ensure(settings(kafka), said.append)
+    assert [line for line in said if not line.endswith("as it was")] == []
+    await configurations(kafka, ConfigResource(ConfigResourceType.TOPIC, "order.events", {}))
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"KAFKA_RETENTION_DAYS": "9.8"},
+        {"KAFKA_DEAD_RETENTION_DAYS": "6.6"},
+        {"KAFKA_SEGMENT_HOURS": "12"},
+        {"RETENTION_SECONDS": "604800"},
+    ],
+)
+def test_settings_by_which_a_message_outlives_the_inbox_are_refused(kept: dict[str, str]) -> None:
+    """Whichever of them it is; nothing is asked of the broker."""
+    done = command(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", **kept)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("topics: setting RETENTION_SECONDS: Value error, a message may come again after ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.docker
