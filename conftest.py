@@ -155,6 +155,14 @@ class Broker:
         """Take connections again."""
         self._tell("up")
 
+    def take_leader(self, topic: str, partition: int) -> None:
+        """Nobody leads the partition from now on; the topic exists."""
+        self._tell(f"leader {topic} {partition} -1")
+
+    def give_leader(self, topic: str, partition: int) -> None:
+        """The partition is led again."""
+        self._tell(f"leader {topic} {partition} 1")
+
     def close(self) -> None:
         self._process.communicate(timeout=10)
 

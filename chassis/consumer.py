@@ -14,21 +14,21 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from google.protobuf.message import Message
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Link, Span
 
 from chassis import inbox, kafka, logs, message_spans, messages, telemetry
+from chassis.burials import Burials
 from chassis.database import Database, Transaction, is_locked, is_overdue, is_transient
 from chassis.dead_letters import DeadLetters
+from chassis.fetching import Fetching, Record, Taken, Unreadable
 from chassis.messages import Envelope, Poison
 from chassis.router import Handler, Subscription
 
 log = logs.get(__name__)
-
-Record = ConsumerRecord[bytes, bytes]
 
 # How long an idle member waits before it commits what it has done.
 POLL_SECONDS = 1.0
@@ -40,6 +40,8 @@ COMMIT_SECONDS_MAX = 2.0
 LEAVE_SECONDS_MAX = 1.5
 RETRY_SECONDS_MAX = 2.0
 REVOKE_SECONDS_MAX = 20.0
+# For dead letters under way when the process is to stop; what has not arrived then comes again.
+BURY_SECONDS_MAX = 1.0
 
 _HANDLED = telemetry.meter.create_counter(
     "shop.inbox.messages", description="Messages that a group applied or knew already."
@@ -82,13 +84,15 @@ class Consumer:
         trace_async: str = "parent",
     ) -> None:
         self._database, self._client, self._subscription = database, client, subscription
+        self._fetching = Fetching(client)
         self._dead_letters, self._stopping = dead_letters, stopping
+        self._burials = Burials(dead_letters, client, subscription.group)
         dead_letters.count_from_zero(subscription.topics, subscription.group)
         self._batch_max, self._attempts_max, self._trace_async = batch_max, attempts_max, trace_async
         self._idle = asyncio.Event()
         self._idle.set()
         self._moving = asyncio.Event()
-        self._done: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._committed_at = 0.0
 
@@ -114,6 +118,7 @@ class Consumer:
         async with AsyncExitStack() as leaving:
             for close in (self._dead_letters.close, connections.close, self._client.stop):
                 leaving.push_async_callback(self._bounded, close)
+            await self._burials.finish(BURY_SECONDS_MAX)
             await self.commit()
 
     async def _bounded(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -134,6 +139,7 @@ class Consumer:
 
     async def _turn(self, stop: asyncio.Task[bool]) -> None:
         fetched = await self._fetch(stop)
+        self._burials.check()
         self._idle.clear()
         for partition, records in fetched.items():
             # What is in hand counts as lag even if it is the first, and cannot be applied.
@@ -150,11 +156,9 @@ class Consumer:
         if time.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
             await self.commit()
 
-    async def _fetch(self, stop: asyncio.Task[bool]) -> Mapping[TopicPartition, Sequence[Record]]:
+    async def _fetch(self, stop: asyncio.Task[bool]) -> Mapping[TopicPartition, Sequence[Taken]]:
         """What waits, or nothing after a while, and at once when the process is to stop."""
-        fetching = asyncio.create_task(
-            self._client.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=self._batch_max * 4)
-        )
+        fetching = asyncio.create_task(self._fetching.take(POLL_SECONDS, self._batch_max * 4))
         try:
             await asyncio.wait({fetching, stop}, return_when=asyncio.FIRST_COMPLETED)
             return fetching.result() if fetching.done() else {}
@@ -170,8 +174,10 @@ class Consumer:
         if not await kafka.wait(self._idle, REVOKE_SECONDS_MAX):
             log.warning("partitions move while a handler still works", group=self._subscription.group)
         await self.commit()
-        self._done.clear()
         # Another member moves on from here; what comes back later begins with the next message.
+        self._burials.give_up()
+        self._fetching.forget()
+        self._committed.clear()
         self._positions.clear()
 
     def settled(self) -> None:
@@ -181,8 +187,8 @@ class Consumer:
     async def commit(self) -> None:
         """Commit the offsets of what is applied, bounded. A failure costs repeated deliveries, nothing else."""
         self._committed_at = time.monotonic()
-        assigned = self._client.assignment()
-        offsets = {partition: offset for partition, offset in self._done.items() if partition in assigned}
+        stands = {partition: self._stands(partition) for partition in self._client.assignment()}
+        offsets = {each: offset for each, offset in stands.items() if offset > self._committed.get(each, 0)}
         if not offsets:
             return
         try:
@@ -191,25 +197,34 @@ class Consumer:
         except (CommitFailedError, IllegalStateError, KafkaError, TimeoutError) as error:
             log.warning("offsets not committed", group=self._subscription.group, error=repr(error))
         else:
-            self._done.clear()
+            self._committed |= offsets
 
-    async def _apply(self, batch: Sequence[Record]) -> None:
-        """Apply a batch, whatever it takes; returns when each message is applied, known already, or dead."""
+    def _stands(self, partition: TopicPartition) -> int:
+        """Before which offset everything is applied, buried, or nothing that could be."""
+        passed = self._fetching.passed(partition, self._positions.get(partition, 0))
+        oldest = self._burials.oldest(partition)
+        return passed if oldest is None else min(passed, oldest)
+
+    async def _apply(self, batch: Sequence[Taken]) -> None:
+        """Apply a batch, whatever it takes; returns when each message is applied, known already, or to be buried."""
         deliveries: list[Delivery] = []
         for record in batch:
+            if isinstance(record, Unreadable):
+                self._burials.begin(record, record.reason)
+                continue
             try:
                 envelope = messages.parse(record.headers, record.value)
                 if not self._subscription.ignores(envelope):
                     deliveries.append(Delivery(record, envelope, *self._subscription.route(envelope)))
             except Poison as poison:
-                await self._dead_letters.bury(record, self._subscription.group, str(poison))
+                self._burials.begin(record, str(poison))
         # Every transaction locks aggregates in the same order, so two batches cannot wait for each other in a circle.
         deliveries.sort(key=lambda delivery: delivery.envelope.subject)
         if deliveries and await self._attempt(deliveries) is not None:
             await self._one_by_one(deliveries)
         for record in batch:
             partition = TopicPartition(record.topic, record.partition)
-            self._done[partition] = self._positions[partition] = record.offset + 1
+            self._positions[partition] = record.offset + 1
 
     async def _one_by_one(self, deliveries: Sequence[Delivery]) -> None:
         """Each in a transaction of its own; those whose rows are locked come after the others, and wait without end."""
@@ -226,16 +241,16 @@ class Consumer:
                 return False
             attempts += 1
             if attempts >= self._attempts_max:
-                await self._bury(delivery, error)
+                self._bury(delivery, error)
                 break
             await self._hold_on(random.uniform(0, min(RETRY_SECONDS_MAX, 0.05 * 2**attempts)))  # noqa: S311 - jitter
         return True
 
-    async def _bury(self, delivery: Delivery, error: Exception) -> None:
+    def _bury(self, delivery: Delivery, error: Exception) -> None:
         span = self._span(delivery)
         telemetry.fail(span, error)
         span.end()
-        await self._dead_letters.bury(delivery.record, self._subscription.group, f"{type(error).__name__}: {error}")
+        self._burials.begin(delivery.record, f"{type(error).__name__}: {error}")
 
     async def _attempt(self, deliveries: Sequence[Delivery]) -> Exception | None:
         """Apply in one transaction; returns why it failed, if it did. Again without end while the database is away."""
@@ -283,7 +298,7 @@ class Consumer:
         assigned = self._client.assignment()
         self._client.pause(*assigned)
         await self._client.getmany(timeout_ms=0)
-        self._client.resume(*(assigned & self._client.assignment()))
+        self._client.resume(*((assigned & self._client.assignment()) - self._burials.partitions))
 
     async def _transaction(self, deliveries: Sequence[Delivery]) -> None:
         began, at_ns = time.perf_counter(), time.time_ns()
@@ -340,10 +355,10 @@ class Consumer:
     def lag(self) -> Iterable[Observation]:
         """How many messages of each of its partitions are not applied; nothing of one that has brought none yet."""
         for partition in self._client.assignment():
-            highwater, position = self._client.highwater(partition), self._positions.get(partition)
-            if highwater is not None and position is not None:
+            end = self._fetching.last_stable_offset(partition)
+            if end is not None and partition in self._positions:
                 labels = {"topic": partition.topic, "partition": partition.partition, "group": self._subscription.group}
-                yield Observation(max(0, highwater - position), labels)
+                yield Observation(max(0, end - self._stands(partition)), labels)
 
 
 # A name can be given to one instrument only, so all members of the process share it.
@@ -362,11 +377,11 @@ telemetry.meter.create_observable_gauge(
 )
 
 
-def batches(fetched: Iterable[Sequence[Record]], batch_max: int) -> Iterable[list[Record]]:
+def batches(fetched: Iterable[Sequence[Taken]], batch_max: int) -> Iterable[list[Taken]]:
     """Cut what was fetched into batches: in order within each partition, no key twice in one batch."""
     waiting = [deque(records) for records in fetched if records]
     while waiting:
-        batch: list[Record] = []
+        batch: list[Taken] = []
         keys: set[bytes | None] = set()
         for records in waiting:
             while records and len(batch) < batch_max and records[0].key not in keys:

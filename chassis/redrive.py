@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from chassis.dead_letters import MESSAGE_BYTES_MAX, PREFIX, SUFFIX, original
+from chassis.letters import is_whole
 from chassis.onlooker import Onlooker, Record
 
 # Of what a broker takes as a commit's metadata (`offset.metadata.max.bytes`, 4096 unless told otherwise).
@@ -28,6 +29,10 @@ class NoSuchLetter(Exception):
 
 class RedrivenAlready(Exception):
     """The message of this dead letter was sent back before."""
+
+
+class NotWhole(Exception):
+    """This dead letter does not bring the message that died: it is cut, or bytes of the log that nobody could read."""
 
 
 class TooScattered(Exception):
@@ -45,6 +50,11 @@ class DeadLetter:
     def topic(self) -> str:
         """The topic that the message was on."""
         return self.record.topic.removesuffix(SUFFIX)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it brings the message that died, so that this can be sent back."""
+        return is_whole(self.record.headers)
 
     def died(self) -> dict[str, str]:
         """How: reason, topic, partition, offset, group and time; what somebody else put there does not say."""
@@ -174,7 +184,7 @@ class DeadLetterTopic:
             async for letter in self.letters():
                 place = _place(letter.record)
                 first.setdefault(place, letter.record.offset)
-                if letter.is_redriven or not chosen(letter):
+                if letter.is_redriven or not letter.is_whole or not chosen(letter):
                     continue
                 self._redriven[place].add(letter.record.offset, first[place])
                 remembered: Mapping[TopicPartition, OffsetAndMetadata] = {place: self._redriven[place].to_commit()}
@@ -193,11 +203,14 @@ class DeadLetterTopic:
         Raises:
             NoSuchLetter: there is none.
             RedrivenAlready: it was sent before.
+            NotWhole: see there.
             TooScattered: see there.
         """
         letter = await self.letter(partition, offset)
         if letter.is_redriven:
             raise RedrivenAlready
+        if not letter.is_whole:
+            raise NotWhole
         await self.redrive(lambda other: other.died_as == letter.died_as)
 
 
@@ -219,7 +232,12 @@ async def _clients(
         )
         stack.push_async_callback(target.stop)
         await target.start()
-        keeper = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
+        keeper = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers,
+            group_id=group,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+        )
         stack.push_async_callback(keeper.stop)
         await keeper.start()
         keeper.assign(partitions)

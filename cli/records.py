@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -26,6 +26,9 @@ from infra.local.spans import one_line
 EVENTS = (inventory_events_pb2, order_events_pb2, payment_events_pb2)
 
 Json = dict[str, Any]
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+MILLISECONDS_MAX = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +117,8 @@ def _time(said: str, record: Record) -> datetime:
     try:
         found = datetime.fromisoformat(said)
     except ValueError:
-        found = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+        # A record may have none, or one that no calendar has.
+        found = EPOCH + timedelta(milliseconds=min(max(0, record.timestamp or 0), MILLISECONDS_MAX))
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

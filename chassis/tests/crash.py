@@ -39,7 +39,7 @@ class AppliedNotCommitted(Consumer):
     """The database has the effects, Kafka does not know the offsets."""
 
     async def commit(self) -> None:
-        if self._done:
+        if any(self._stands(partition) for partition in self._client.assignment()):
             die()
 
 

@@ -63,7 +63,11 @@ class Group:
 
     async def committed(self) -> int:
         """How many messages the group's offsets say are done."""
-        client = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap_servers, group_id=self.name)
+        client = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            group_id=self.name,
+            isolation_level="read_committed",
+        )
         await client.start()
         try:
             partitions = [TopicPartition(self._topic.name, number) for number in range(4)]
@@ -577,8 +581,8 @@ async def test_a_consumer_can_be_stopped_while_the_broker_is_down(
 
 
 def test_leaving_takes_less_than_the_grace() -> None:
-    """With the broker away: the commit that was begun, the last one, and the three steps of closing."""
-    seconds = 2 * consumer.COMMIT_SECONDS_MAX + 3 * consumer.LEAVE_SECONDS_MAX
+    """With the broker away: the commit that was begun, dead letters, the last commit, the three steps of closing."""
+    seconds = 2 * consumer.COMMIT_SECONDS_MAX + consumer.BURY_SECONDS_MAX + 3 * consumer.LEAVE_SECONDS_MAX
     assert seconds < settings_of_nowhere().shutdown_grace_seconds
 
 

@@ -193,7 +193,7 @@ async def redrive(session: Session, what: str) -> None:
 
 
 async def _redrive_one(dead: Any, letter_id: str) -> int:
-    from chassis.redrive import NoSuchLetter, RedrivenAlready
+    from chassis.redrive import NoSuchLetter, NotWhole, RedrivenAlready
 
     _, partition, offset = _place(letter_id)
     try:
@@ -204,6 +204,11 @@ async def _redrive_one(dead: Any, letter_id: str) -> int:
         raise WrongState(
             f"Dead letter {letter_id} was sent back already. If it died again, that is a new one:"
             f" ./shop dead-letters list {dead.topic}"
+        ) from None
+    except NotWhole:
+        raise WrongState(
+            f"Dead letter {letter_id} does not bring the message that died, and cannot be sent back. What it brings:"
+            f" ./shop dead-letters show {letter_id}"
         ) from None
     return 1
 

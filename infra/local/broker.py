@@ -3,8 +3,9 @@
     python -m infra.local.broker
 
 It listens on a port of its own choice and says which in its first line, a JSON object. Then it takes a command a line
-on standard input, `down` (drop every connection and refuse new ones) or `up`, and answers each with a line. It ends
-when standard input does, so that it never outlives whoever started it.
+on standard input and answers each with a line: `down` (drop every connection and refuse new ones), `up`, or
+`leader <topic> <partition> <broker>`, where the broker -1 takes the partition's leader away and 1 gives it back. It
+ends when standard input does, so that it never outlives whoever started it.
 """
 
 import ctypes
@@ -52,6 +53,19 @@ class MockBroker:
 
     def set_up(self) -> None:
         self._switch("rd_kafka_mock_broker_set_up")
+
+    def set_leader(self, topic: str, partition: int, broker_id: int) -> None:
+        """Let a broker lead the partition, or nobody: -1."""
+        lead = self._function(
+            "rd_kafka_mock_partition_set_leader",
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_int32,
+            ctypes.c_int32,
+        )
+        if error := lead(self._cluster, topic.encode(), partition, broker_id):
+            raise BrokerFailed(f"rd_kafka_mock_partition_set_leader answered {error}")
 
     def _client(self) -> int:
         """The mock cluster lives inside a client, which itself connects nowhere."""
@@ -108,15 +122,18 @@ def serve(commands: IO[str], answers: IO[str]) -> None:
     broker = MockBroker()
     _say(answers, bootstrap_servers=broker.bootstrap_servers)
     for line in commands:
-        match line.strip():
-            case "down":
+        match line.split():
+            case ["down"]:
                 broker.set_down()
                 _say(answers, is_up=False)
-            case "up":
+            case ["up"]:
                 broker.set_up()
                 _say(answers, is_up=True)
-            case command:
-                _say(answers, error=f"unknown command: {command}")
+            case ["leader", topic, partition, broker_id]:
+                broker.set_leader(topic, int(partition), int(broker_id))
+                _say(answers, leader=int(broker_id))
+            case _:
+                _say(answers, error=f"unknown command: {line.strip()}")
 
 
 def _say(answers: IO[str], **fields: Any) -> None:
