@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import TopicPartition
 
-from chassis import kafka, logs, retries
+from chassis import logs, retries
+from chassis.burials import Burials
 from chassis.database import Database, outages
-from chassis.dead_letters import DeadLetters
-from chassis.deliveries import Deliveries, Delivery, Record
+from chassis.deliveries import Deliveries, Delivery
+from chassis.fetching import Taken, Unreadable
 from chassis.messages import Poison
 from chassis.progress import Progress
 from chassis.retries import Cause
@@ -36,7 +37,7 @@ class Applier:
         self,
         database: Database,
         subscription: Subscription,
-        dead_letters: DeadLetters,
+        burials: Burials,
         progress: Progress,
         *,
         hold_on: Callable[[float], Awaitable[None]],
@@ -45,18 +46,21 @@ class Applier:
     ) -> None:
         self._database, self._group = database, subscription.group
         self._deliveries = Deliveries(database, subscription, trace_async)
-        self._dead_letters, self._progress = dead_letters, progress
+        self._burials, self._progress = burials, progress
         self._hold_on, self._attempts_max = hold_on, attempts_max
         self.waiting = WaitingKeys[Delivery](self._alone, self._done)
 
-    async def apply(self, batch: Sequence[Record]) -> None:
-        """Apply a batch; returns when each message is applied, known already, dead, or waits."""
+    async def apply(self, batch: Sequence[Taken]) -> None:
+        """Apply a batch; returns when each message is applied, known already, to be buried, or waits."""
         deliveries: list[Delivery] = []
         for record in batch:
+            if isinstance(record, Unreadable):
+                self._burials.begin(record, record.reason)
+                continue
             try:
                 delivery = self._deliveries.read(record)
             except Poison as poison:
-                await self._dead_letters.bury(record, self._group, str(poison))
+                self._burials.begin(record, str(poison))
                 continue
             if delivery and delivery.key in self.waiting:
                 self._wait(delivery)
@@ -104,11 +108,8 @@ class Applier:
             self._note(waiting, cause, error)
             if waiting.failures < self._attempts_max:
                 return retries.pause_seconds(waiting.tries)
-            try:
-                self._deliveries.fail(delivery, error)
-                await self._dead_letters.bury(delivery.record, self._group, f"{type(error).__name__}: {error}")
-            except kafka.Stopped:
-                return retries.RETRY_SECONDS_MAX
+            self._deliveries.fail(delivery, error)
+            self._burials.begin(delivery.record, f"{type(error).__name__}: {error}")
         elif waiting.tries:
             log.info("a key goes on", **self._about(waiting), waited_seconds=round(time.monotonic() - waiting.since, 1))
         return None

@@ -16,9 +16,11 @@ from opentelemetry.metrics import Observation
 
 from chassis import consumer_gauges, kafka, logs
 from chassis.applier import Applier
+from chassis.burials import Burials
 from chassis.database import Database
 from chassis.dead_letters import DeadLetters
-from chassis.deliveries import Record, batches
+from chassis.deliveries import batches
+from chassis.fetching import Fetching, Taken, first_offset
 from chassis.progress import Progress
 from chassis.router import Subscription
 
@@ -26,6 +28,8 @@ log = logs.get(__name__)
 
 # How long an idle member waits before it commits what it has done.
 POLL_SECONDS = 1.0
+# While dead letters are under way their partitions rest, and are read on soon after.
+BURYING_POLL_SECONDS = 0.05
 # Offsets only save work after a restart: the inbox knows what was applied. They are not worth a round trip a message.
 COMMIT_INTERVAL_SECONDS = 1.0
 # While the broker is away, the library tries to commit without end.
@@ -33,6 +37,8 @@ COMMIT_SECONDS_MAX = 2.0
 # For each of the three steps after the last commit; all of it is less than the grace of a process that is to stop.
 LEAVE_SECONDS_MAX = 1.5
 REVOKE_SECONDS_MAX = 20.0
+# For dead letters under way when the process is to stop; what has not arrived then comes again.
+BURY_SECONDS_MAX = 1.0
 
 
 class _Moving(Exception):
@@ -55,6 +61,7 @@ class Consumer:
         trace_async: str = "parent",
     ) -> None:
         self._client, self._subscription = client, subscription
+        self._fetching = Fetching(client)
         self._dead_letters, self._stopping = dead_letters, stopping
         dead_letters.count_from_zero(subscription.topics, subscription.group)
         self._batch_max, self._fetch_max = batch_max, 4 * batch_max
@@ -62,16 +69,18 @@ class Consumer:
         self._idle.set()
         self._moving = asyncio.Event()
         self._progress = Progress()
+        self._burials = Burials(dead_letters, self._progress, subscription.group)
         self._applier = Applier(
             database,
             subscription,
-            dead_letters,
+            self._burials,
             self._progress,
             hold_on=self._hold_on,
             attempts_max=attempts_max,
             trace_async=trace_async,
         )
-        self._held_back: set[TopicPartition] = set()
+        # Partitions that rest: too far ahead of a waiting message, or with dead letters under way.
+        self._resting: set[TopicPartition] = set()
         self._committed_at = 0.0
 
     async def run(self) -> None:
@@ -97,6 +106,7 @@ class Consumer:
         async with AsyncExitStack() as leaving:
             for close in (self._dead_letters.close, connections.close, self._client.stop):
                 leaving.push_async_callback(self._bounded, close)
+            await self._burials.finish(BURY_SECONDS_MAX)
             await self.commit()
 
     async def _bounded(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -117,12 +127,13 @@ class Consumer:
 
     async def _turn(self, stop: asyncio.Task[bool]) -> None:
         self._applier.waiting.check()
-        self._hold_back()
+        self._burials.check()
+        self._rest()
         fetched = await self._fetch(stop)
         self._idle.clear()
         for partition, records in fetched.items():
             # What is in hand counts as lag even if it is the first, and cannot be applied.
-            self._progress.begin(partition, records[0].offset)
+            self._progress.begin(partition, first_offset(records[0]))
         try:
             for batch in batches(fetched.values(), self._batch_max):
                 await self._applier.apply(batch)
@@ -135,21 +146,21 @@ class Consumer:
         if time.monotonic() - self._committed_at >= COMMIT_INTERVAL_SECONDS:
             await self.commit()
 
-    def _hold_back(self) -> None:
-        """Read on from no partition that is too far ahead of its oldest waiting message, and from all others."""
-        if not self._applier.waiting and not self._held_back:
+    def _rest(self) -> None:
+        """Read on from no partition that is too far ahead of a waiting message, or buries, and from all others."""
+        if not self._applier.waiting and not self._burials.partitions and not self._resting:
             return
         assigned = self._client.assignment()
-        full = {partition for partition in assigned if self._progress.is_full(partition, self._fetch_max)}
-        self._client.pause(*(full - self._held_back))
-        self._client.resume(*(self._held_back - full & assigned))
-        self._held_back = full
+        rest = {each for each in assigned if self._progress.is_full(each, self._fetch_max)}
+        rest |= self._burials.partitions & assigned
+        self._client.pause(*(rest - self._resting))
+        self._client.resume(*(self._resting - rest & assigned))
+        self._resting = rest
 
-    async def _fetch(self, stop: asyncio.Task[bool]) -> Mapping[TopicPartition, Sequence[Record]]:
-        """What waits, or nothing after a while, and at once when the process is to stop."""
-        fetching = asyncio.create_task(
-            self._client.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=self._fetch_max)
-        )
+    async def _fetch(self, stop: asyncio.Task[bool]) -> Mapping[TopicPartition, Sequence[Taken]]:
+        """What has come, or nothing after a while, and at once when the process is to stop."""
+        seconds = BURYING_POLL_SECONDS if self._burials.partitions else POLL_SECONDS
+        fetching = asyncio.create_task(self._fetching.take(seconds, self._fetch_max))
         try:
             await asyncio.wait({fetching, stop}, return_when=asyncio.FIRST_COMPLETED)
             return fetching.result() if fetching.done() else {}
@@ -168,8 +179,10 @@ class Consumer:
             log.info("partitions move while keys wait; they come again", group=self._subscription.group, keys=keys)
         await self._applier.waiting.give_up()
         await self.commit()
+        self._burials.give_up()
+        self._fetching.forget()
         self._progress.clear()
-        self._held_back.clear()
+        self._resting.clear()
 
     def settled(self) -> None:
         """Go on with the partitions that are now assigned, each from its committed offset."""
@@ -179,6 +192,8 @@ class Consumer:
         """Commit the offsets of what is applied, bounded. A failure costs repeated deliveries, nothing else."""
         self._committed_at = time.monotonic()
         assigned = self._client.assignment()
+        for partition in assigned:
+            self._progress.pass_to(partition, self._passed(partition))
         offsets = {each: offset for each, offset in self._progress.committable().items() if each in assigned}
         if not offsets:
             return
@@ -211,14 +226,19 @@ class Consumer:
         self._client.pause(*assigned)
         await self._client.getmany(timeout_ms=0)
         self._client.resume(*(assigned & self._client.assignment()))
-        # All of them, also those that read too far ahead; `_hold_back` looks again before the next fetch.
-        self._held_back.clear()
+        # All of them, also those that are to rest; `_rest` looks again before the next fetch.
+        self._resting.clear()
+
+    def _passed(self, partition: TopicPartition) -> int:
+        """Where it is to be read on: behind what was taken, and what brings no record, such as aborted messages."""
+        return self._fetching.passed(partition, self._progress.next_offset(partition) or 0)
 
     def lag(self) -> Iterable[Observation]:
         """How many messages of each of its partitions are not applied; nothing of one that has brought none yet."""
         for partition in self._client.assignment():
-            highwater = self._client.highwater(partition)
-            lag = None if highwater is None else self._progress.lag(partition, highwater)
+            end = self._fetching.last_stable_offset(partition)
+            passed = self._passed(partition)
+            lag = None if end is None else self._progress.lag(partition, end, passed)
             if lag is not None:
                 labels = {"topic": partition.topic, "partition": partition.partition, "group": self._subscription.group}
                 yield Observation(lag, labels)

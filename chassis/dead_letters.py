@@ -4,21 +4,23 @@ inventory.events ─ poison ─▶ inventory.events.dead ─ redrive ─▶ inve
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from typing import Any
 
 from aiokafka import ConsumerRecord
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
-from chassis import kafka, logs, telemetry
+from chassis import kafka, letters, logs, telemetry
 from chassis.kafka import Producer
+from chassis.letters import PREFIX, Letter, original
+from chassis.mending import Unreadable
 from chassis.settings import ServiceSettings
+
+__all__ = ["MESSAGE_BYTES_MAX", "PREFIX", "SUFFIX", "DeadLetters", "original", "producer"]
 
 log = logs.get(__name__)
 
 SUFFIX = ".dead"
-PREFIX = "dead_"
 # A broker takes messages of 1 MiB unless told otherwise. Whatever it took has to find room among the dead letters, and
 # has a few headers more there: else it would block its partition for ever.
 MESSAGE_BYTES_MAX = 2 * 2**20
@@ -36,55 +38,63 @@ class DeadLetters:
 
     def __init__(self, producer: Producer, stopping: asyncio.Event) -> None:
         self._producer, self._stopping, self._started = producer, stopping, False
+        # Partitions bury side by side.
+        self._starting = asyncio.Lock()
 
     def count_from_zero(self, topics: Iterable[str], group: str) -> None:
         """Report from the start: a counter that begins with its first dead letter hides it from a rate."""
         for topic in topics:
             _DEAD.add(0, {"topic": topic, "group": group})
 
-    async def bury(self, record: ConsumerRecord[bytes, bytes], group: str, reason: str) -> None:
-        """Copy the record to its dead letter topic; returns once Kafka has it.
+    async def bury(self, record: ConsumerRecord[bytes, bytes] | Unreadable, group: str, reason: str) -> None:
+        """Copy the record to its dead letter topic, or what fits of it; returns once Kafka has it.
 
         Raises:
             Stopped: the process is to stop and the broker still does not answer; the offset must not be committed.
         """
-        died = {
-            "reason": reason[:1000],
-            "topic": record.topic,
-            "partition": str(record.partition),
-            "offset": str(record.offset),
-            "group": group,
-            "time": datetime.now(UTC).isoformat(),
-        }
-        headers = [*original(record.headers), *((PREFIX + name, value.encode()) for name, value in died.items())]
+        versions = letters.versions(record, group, reason)
+        letter = next(versions)
         while True:
             try:
-                if not self._started:
-                    await self._producer.start()
-                    self._started = True
-                await self._producer.send_and_wait(record.topic + SUFFIX, record.value, key=record.key, headers=headers)
+                await self._send(record.topic + SUFFIX, letter)
+            except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+                # What is refused for its size is refused again; the smallest may wait for a topic with more room.
+                letter = next(versions, letter)
+                if letter.is_smallest and await self._wait(record.topic, error):
+                    raise kafka.Stopped from error
             except (KafkaError, OSError) as error:
-                log.warning("a dead letter waits: the broker does not take it", topic=record.topic, error=repr(error))
-                if await kafka.wait(self._stopping, 1.0):
+                if await self._wait(record.topic, error):
                     raise kafka.Stopped from error
             else:
                 break
         _DEAD.add(1, {"topic": record.topic, "group": group})
         log.warning("message is dead", **_about(record), group=group, reason=reason)
 
+    async def _send(self, topic: str, letter: Letter) -> None:
+        async with self._starting:
+            if not self._started:
+                await self._producer.start()
+                self._started = True
+        await self._producer.send_and_wait(topic, letter.value, key=letter.key, headers=letter.headers)
+
+    async def _wait(self, topic: str, error: Exception) -> bool:
+        """Before the next try; whether the process is to stop."""
+        log.warning("a dead letter waits: the broker does not take it", topic=topic, error=repr(error))
+        return await kafka.wait(self._stopping, 1.0)
+
     async def close(self) -> None:
+        """Leave at once: what was not answered comes again, and is buried then."""
+        if self._started:
+            self._producer.give_up()
         await self._producer.stop()
 
 
-def _about(record: ConsumerRecord[bytes, bytes]) -> dict[str, Any]:
+def _about(record: ConsumerRecord[bytes, bytes] | Unreadable) -> dict[str, Any]:
     """Where the message was, the order and the trace that it belongs to: as far as it says so."""
+    place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    if isinstance(record, Unreadable):
+        return {**place, "first_offset": record.first_offset, "bytes": len(record.raw)}
     # A header may be null on Kafka.
     said = {name: value.decode(errors="replace") for name, value in record.headers if value}
-    place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     trace_id = said.get("traceparent", "").split("-")[1:2]
     return {**place, "order_id": said.get("ce_subject", ""), **({"trace_id": trace_id[0]} if trace_id else {})}
-
-
-def original(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """The headers that a message had before it died."""
-    return [(name, value) for name, value in headers if not name.startswith(PREFIX)]

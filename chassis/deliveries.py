@@ -6,16 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from google.protobuf.message import Message
 from opentelemetry.trace import Link, Span
 
 from chassis import inbox, message_spans, messages, telemetry
 from chassis.database import Database, Limits, Transaction
+from chassis.fetching import Record, Taken
 from chassis.messages import Envelope
 from chassis.router import Handler, Subscription
-
-Record = ConsumerRecord[bytes, bytes]
 
 # What a message needs in memory beside its payload, which it holds as bytes and decoded: measured, and rounded up.
 MESSAGE_BYTES = 3_000
@@ -156,11 +155,11 @@ def _end(transaction: Transaction, deliveries: Sequence[Delivery], spans: Sequen
         poll.end()
 
 
-def batches(fetched: Iterable[Sequence[Record]], batch_max: int) -> Iterable[list[Record]]:
+def batches(fetched: Iterable[Sequence[Taken]], batch_max: int) -> Iterable[list[Taken]]:
     """Cut what was fetched into batches: in order within each partition, no key twice in one batch."""
     waiting = [deque(records) for records in fetched if records]
     while waiting:
-        batch: list[Record] = []
+        batch: list[Taken] = []
         keys: set[bytes | None] = set()
         for records in waiting:
             while records and len(batch) < batch_max and records[0].key not in keys:

@@ -182,6 +182,8 @@ def consumer(settings: ServiceSettings, group: str) -> AIOKafkaConsumer:
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        # What a transaction wrote is applied once it is committed.
+        isolation_level="read_committed",
         fetch_max_wait_ms=settings.kafka_fetch_max_wait_ms,
         session_timeout_ms=settings.kafka_session_timeout_ms,
         heartbeat_interval_ms=settings.kafka_session_timeout_ms // 3,

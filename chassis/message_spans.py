@@ -141,7 +141,9 @@ def process(
 
 
 def kafka_age_seconds(record: ConsumerRecord[bytes, bytes], at_ns: int) -> float:
-    """How long the message had been on Kafka at a moment, in nanoseconds since the epoch."""
+    """How long the message had been on Kafka at a moment, in nanoseconds since the epoch; 0 where it does not say."""
+    if not record.timestamp:
+        return 0.0
     return max(0.0, at_ns / 1e9 - record.timestamp / 1e3)
 
 

@@ -75,9 +75,7 @@ def headers(envelope: Envelope) -> list[tuple[str, bytes]]:
     return [(name, value.encode()) for name, value in named.items() if value]
 
 
-def parse(
-    sent: Iterable[tuple[str, bytes | None]], payload: bytes | None, timestamp_ms: int = NO_TIMESTAMP
-) -> Envelope:
+def parse(sent: Iterable[tuple[str, bytes | None]], payload: bytes | None, timestamp_ms: int | None = None) -> Envelope:
     """The event behind Kafka headers and value.
 
     Args:
@@ -183,7 +181,8 @@ def _number(value: str) -> int:
     return number
 
 
-def recorded_at(timestamp_ms: int) -> datetime:
+def recorded_at(timestamp_ms: int | None) -> datetime:
     """When Kafka had the record; now, if it does not say, or what no calendar has."""
-    is_moment = NO_TIMESTAMP < timestamp_ms <= _TIMESTAMP_MS_MAX
-    return datetime.fromtimestamp(timestamp_ms / 1000, UTC) if is_moment else datetime.now(UTC)
+    if timestamp_ms is None or not NO_TIMESTAMP < timestamp_ms <= _TIMESTAMP_MS_MAX:
+        return datetime.now(UTC)
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC)

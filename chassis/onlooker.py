@@ -2,17 +2,18 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata
 
-Record = ConsumerRecord[bytes, bytes]
+from chassis.fetching import Record
+from chassis.screen import Screen
 
 ANSWER_SECONDS_MAX = 5.0
 POLL_SECONDS = 0.05
@@ -28,6 +29,8 @@ class Onlooker:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._bootstrap_servers = bootstrap_servers
+        # How often something was passed over that nobody can read.
+        self.unreadable = 0
 
     async def __aenter__(self) -> Self:
         patience_ms = int(1000 * ANSWER_SECONDS_MAX)
@@ -42,7 +45,10 @@ class Onlooker:
                 fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
                 auto_offset_reset="earliest",
                 retry_backoff_ms=10,
+                # What a transaction wrote counts once it is committed.
+                isolation_level="read_committed",
             )
+            self._screen = Screen(self._consumer)
             stack.push_async_callback(self._consumer.stop)
             await self._consumer.start()
             self._stack = stack.pop_all()
@@ -112,37 +118,59 @@ class Onlooker:
         self._from(ends)
         while True:
             fetched = await self._consumer.getmany(timeout_ms=1000)
-            for record in sorted((each for records in fetched.values() for each in records), key=_timestamp):
+            found = [each for partition, records in fetched.items() for each in self._readable(partition, records)]
+            for record in sorted(found, key=_timestamp):
                 yield record
 
     async def _between(
         self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> AsyncGenerator[Record]:
         """Merged by time; within a partition the order is Kafka's."""
-        unread = {partition: begin for partition, begin in begins.items() if begin < ends[partition]}
+        unread = {partition for partition, begin in begins.items() if begin < ends[partition]}
         if unread:
-            self._from(unread)
+            self._from({partition: begins[partition] for partition in unread})
         heads = {partition: deque[Record]() for partition in unread}
         while heads:
-            if not all(heads.values()):
-                await self._fetch(heads, ends)
-                continue
-            partition = min(heads, key=lambda partition: _timestamp(heads[partition][0]))
-            record = heads[partition].popleft()
-            if record.offset + 1 >= ends[partition]:
-                del heads[partition]
-            yield record
+            if unread & {partition for partition, records in heads.items() if not records}:
+                await self._fetch(heads, ends, unread)
+            # The last offsets may bring no message: markers of transactions, and messages of aborted ones.
+            heads = {partition: records for partition, records in heads.items() if records or partition in unread}
+            if all(heads.values()) and heads:
+                yield min(heads.values(), key=lambda records: _timestamp(records[0])).popleft()
 
-    async def _fetch(self, heads: Mapping[TopicPartition, deque[Record]], ends: Mapping[TopicPartition, int]) -> None:
-        fetched = await self._consumer.getmany(timeout_ms=int(1000 * ANSWER_SECONDS_MAX))
-        if not fetched:
-            raise KafkaTimeoutError(f"no message within {ANSWER_SECONDS_MAX:g} s, although there are more")
+    async def _fetch(
+        self,
+        heads: Mapping[TopicPartition, deque[Record]],
+        ends: Mapping[TopicPartition, int],
+        unread: set[TopicPartition],
+    ) -> None:
+        """Once; takes those off `unread` that have been read to their ends."""
+        ends_at = asyncio.get_running_loop().time() + ANSWER_SECONDS_MAX
+        stood = await self._positions(unread)
+        while not (fetched := await self._consumer.getmany(timeout_ms=FETCH_WAIT_MS_MAX)):
+            if await self._positions(unread) != stood:
+                break
+            if asyncio.get_running_loop().time() > ends_at:
+                raise KafkaTimeoutError(f"no message within {ANSWER_SECONDS_MAX:g} s, although there are more")
         for partition, records in fetched.items():
             if partition in heads:
-                heads[partition].extend(records)
-            if records[-1].offset + 1 >= ends[partition]:
+                heads[partition].extend(
+                    each for each in self._readable(partition, records) if each.offset < ends[partition]
+                )
+        for partition, position in (await self._positions(unread)).items():
+            if position >= ends[partition]:
+                unread.discard(partition)
                 # Else a mock broker would be asked for what is behind the end, and hold the fetches of the others too.
                 self._consumer.pause(partition)
+
+    async def _positions(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partition: await self._consumer.position(partition) for partition in partitions}
+
+    def _readable(self, partition: TopicPartition, records: Sequence[Record]) -> list[Record]:
+        places = self._screen.unreadable(partition)
+        readable = [record for record in records if record.offset not in places]
+        self.unreadable += len(records) - len(readable)
+        return readable
 
     def _from(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._consumer.assign(list(offsets))
@@ -152,4 +180,5 @@ class Onlooker:
 
 
 def _timestamp(record: Record) -> int:
-    return record.timestamp
+    # A record may have none.
+    return record.timestamp or 0

@@ -59,6 +59,12 @@ class Progress:
         if found := self._partitions.get(partition):
             found.next_offset = offset + 1
 
+    def pass_to(self, partition: TopicPartition, offset: int) -> None:
+        """Nothing comes of what lies before this offset any more, whether or not it was a message."""
+        self.begin(partition, offset)
+        found = self._partitions[partition]
+        found.next_offset = max(found.next_offset, offset)
+
     def wait(self, partition: TopicPartition, offset: int, size_bytes: int) -> None:
         """The message at this offset waits: nothing from it on may be committed."""
         if found := self._partitions.get(partition):
@@ -96,12 +102,16 @@ class Progress:
             if found := self._partitions.get(partition):
                 found.committed = offset
 
-    def lag(self, partition: TopicPartition, end: int) -> int | None:
-        """How many messages up to the end are not applied, the waiting ones among them; None: not known yet."""
+    def lag(self, partition: TopicPartition, end: int, passed: int = 0) -> int | None:
+        """How many messages up to the end are not applied, the waiting ones among them; None: not known yet.
+
+        Args:
+            passed: nothing comes of what lies before it any more, see `pass_to`.
+        """
         found = self._partitions.get(partition)
         if found is None:
             return None
-        return max(0, end - found.next_offset) + found.waiting.total()
+        return max(0, end - max(found.next_offset, passed)) + found.waiting.total()
 
     def clear(self) -> None:
         """The partitions move: another member goes on from what was committed."""

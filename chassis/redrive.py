@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from chassis.dead_letters import PREFIX, SUFFIX
+from chassis.letters import is_whole
 from chassis.onlooker import Onlooker, Record
 from chassis.redrive_sender import Sender
 from chassis.redriven import Redriven, TooScattered
@@ -58,6 +59,8 @@ class DeadLetter:
     @property
     def passed_over(self) -> str:
         """Why it cannot be sent back, whatever else happens; empty if it can."""
+        if not is_whole(self.record.headers):
+            return "it does not bring the message that died, but a part of it, or bytes that nobody could read"
         for name, value in self._dead_headers():
             if value is None:
                 return f"header {name[:100]!r} is null"
@@ -202,7 +205,12 @@ async def _clients(
     """What sends, and what commits: it is given the partitions, joins nobody, and fetches nothing."""
     async with AsyncExitStack() as stack:
         sender = await stack.enter_async_context(Sender(bootstrap_servers, onlooker))
-        keeper = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
+        keeper = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers,
+            group_id=group,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+        )
         stack.push_async_callback(keeper.stop)
         await keeper.start()
         keeper.assign(partitions)

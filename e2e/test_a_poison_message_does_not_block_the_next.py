@@ -40,7 +40,12 @@ async def test_a_poison_message_does_not_block_the_next(shop: Shop, kind: str) -
         )
     finally:
         await producer.stop()
-    dead = AIOKafkaConsumer("inventory.events.dead", bootstrap_servers=shop.system.kafka, auto_offset_reset="earliest")
+    dead = AIOKafkaConsumer(
+        "inventory.events.dead",
+        bootstrap_servers=shop.system.kafka,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
     await dead.start()
     try:
         async with asyncio.timeout(20):

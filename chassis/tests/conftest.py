@@ -79,7 +79,10 @@ def stopping() -> asyncio.Event:
 async def topic(settings: ServiceSettings) -> AsyncIterator[Topic]:
     # Each assignment looks its start up; a seek would race with that lookup, and may lose to it.
     client = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="earliest", fetch_max_wait_ms=20
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=20,
+        isolation_level="read_committed",
     )
     await client.start()
     yield Topic(f"{uuid4().hex}.events", client)

@@ -39,7 +39,11 @@ class Group:
 
     async def committed(self) -> int:
         """How many messages the group's offsets say are done."""
-        client = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap_servers, group_id=self.name)
+        client = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            group_id=self.name,
+            isolation_level="read_committed",
+        )
         await client.start()
         try:
             partitions = [TopicPartition(self._topic.name, number) for number in range(4)]

@@ -71,6 +71,14 @@ class Broker(Protocol):
         """Take connections again."""
 
 
+class Leaderless(Broker, Protocol):
+    """The embedded one can be without leaders too."""
+
+    def take_leader(self, topic: str, partition: int) -> None: ...
+
+    def give_leader(self, topic: str, partition: int) -> None: ...
+
+
 class OwnDatabase:
     """A database with one role, that can be looked into from outside, and broken and mended."""
 

@@ -16,8 +16,8 @@ from chassis.relay import Relay
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, eventually, is_child, served
 from chassis.tests.commit_cut import CommitCut, Cut
+from chassis.tests.group import Group
 from chassis.tests.surroundings import OwnDatabase, Server, Topic, effects, event, running, send
-from chassis.tests.test_consumer import Group
 
 NOTE = Sql("INSERT effects", "INSERT INTO effects (subject, sequence) VALUES (:subject, 1)")
 

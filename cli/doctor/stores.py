@@ -50,7 +50,10 @@ async def _clients(bootstrap_servers: str) -> AsyncGenerator[tuple[AIOKafkaAdmin
         await admin.start()
         # It asks for one topic's leader after the other, and pauses for this long before it looks at the answer.
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap_servers, request_timeout_ms=ANSWER_MS_MAX, retry_backoff_ms=10
+            bootstrap_servers=bootstrap_servers,
+            request_timeout_ms=ANSWER_MS_MAX,
+            retry_backoff_ms=10,
+            isolation_level="read_committed",
         )
         stack.push_async_callback(consumer.stop)
         await consumer.start()

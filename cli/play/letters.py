@@ -28,7 +28,7 @@ async def copy(kafka: str, topic: str, partition: int, offset: int) -> None:
     """Write the message at this place once more, with its key, its headers and its partition."""
     place = TopicPartition(topic, partition)
     # Without a group: it takes nothing away from anybody.
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, isolation_level="read_committed")
     await consumer.start()
     try:
         consumer.assign([place])
@@ -59,7 +59,7 @@ async def dead(kafka: str, topic: str, event_id: str, copies: int) -> Json:
         raise NotAsExpected(
             f"{len(found)} of {copies} dead letters of {topic} came within {SECONDS_MAX:g} s."
         ) from None
-    newest = max(found, key=lambda letter: letter.record.timestamp)
+    newest = max(found, key=lambda letter: letter.record.timestamp or 0)
     return {**newest.died(), "id": f"{topic}/{newest.record.partition}/{newest.record.offset}"}
 
 

@@ -114,7 +114,13 @@ Heard = dict[tuple[bytes, bytes], dict[int, set[tuple[bytes, bytes]]]]
 
 async def _heard(system: System) -> Heard:
     """Every event, by source and subject, then by sequence: the (id, type) pairs that came under it."""
-    consumer = AIOKafkaConsumer(*EVENTS, bootstrap_servers=system.kafka, group_id=None, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        *EVENTS,
+        bootstrap_servers=system.kafka,
+        group_id=None,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
     await consumer.start()
     try:
         partitions = consumer.assignment()

@@ -73,7 +73,11 @@ class Load:
     async def listening(self) -> AsyncGenerator[None]:
         """Hears how orders end, as long as the block lasts."""
         consumer = AIOKafkaConsumer(
-            "order.events", bootstrap_servers=self._system.kafka, group_id=None, auto_offset_reset="earliest"
+            "order.events",
+            bootstrap_servers=self._system.kafka,
+            group_id=None,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
         )
         async with consumer, asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(self._listen(consumer))

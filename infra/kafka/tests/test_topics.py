@@ -176,7 +176,12 @@ async def test_the_largest_message_of_a_topic_finds_room_among_its_dead_letters(
 @asynccontextmanager
 async def poison(kafka: KafkaContainer, value: bytes) -> AsyncGenerator[ConsumerRecord[bytes, bytes]]:
     """A message as its consumer gets it."""
-    consumer = AIOKafkaConsumer("order.events", bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        "order.events",
+        bootstrap_servers=kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
     async with consumer, producer(kafka) as sender:
         await sender.send_and_wait("order.events", value, key=b"a")
         yield await consumer.getone()

@@ -49,6 +49,7 @@ def consumer_of(bootstrap_servers: str, group: str) -> AIOKafkaConsumer:
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         fetch_max_wait_ms=50,
+        isolation_level="read_committed",
         # The mock broker lets the next member of a group wait for nearly this long.
         session_timeout_ms=1_500,
         heartbeat_interval_ms=500,

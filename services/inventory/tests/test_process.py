@@ -103,6 +103,7 @@ async def reserved(broker: Broker, order_id: str) -> list[int]:
         bootstrap_servers=broker.bootstrap_servers,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=20,
+        isolation_level="read_committed",
     )
     await consumer.start()
     try:

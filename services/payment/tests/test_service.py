@@ -82,7 +82,11 @@ async def test_a_command_becomes_a_charge_and_an_event(service: Service, broker:
     """gRPC in, the network asked, the outcome on Kafka; then the refund; then an orderly end."""
     heard: list[str] = []
     consumer = AIOKafkaConsumer(
-        "payment.events", bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest", fetch_max_wait_ms=50
+        "payment.events",
+        bootstrap_servers=broker.bootstrap_servers,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
+        isolation_level="read_committed",
     )
     await consumer.start()
 
