@@ -16,7 +16,7 @@ VERBS = {
     "order": ("cli.verbs.order", "Place, show, list, cancel and watch orders; draw an order's trace."),
     "stock": ("cli.verbs.stock", "What is on the shelf, and what orders hold of it."),
     "payment": ("cli.verbs.payment", "The payment of an order, with its entries in the ledger."),
-    "events": ("cli.verbs.events", "Read the events on Kafka, decoded."),
+    "events": ("cli.verbs.events", "Read the events on Kafka, decoded; tell lost ones again."),
     "outbox": ("cli.verbs.outbox", "What waits to be sent, how long, and why."),
     "dead-letters": ("cli.verbs.dead_letters", "List, show and redrive messages that could not be handled."),
     "sagas": ("cli.verbs.sagas", "List the sagas, and retry a parked one."),

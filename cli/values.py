@@ -1,7 +1,8 @@
 """How values are told: money, moments, durations, and what a person types."""
 
+import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -53,3 +54,24 @@ class OrderId(click.ParamType[str]):
 
 
 ORDER_ID = OrderId()
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment as a person types it: by this machine's clock unless it says another, or so long ago."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        if ago := _AGO.fullmatch(value):
+            return datetime.now(UTC) - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no moment, such as 2026-11-28T09:30 or 15m, which is 15 minutes ago.", param, ctx)
+
+
+_AGO = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])")
+_SECONDS = {"s": 1, "m": _MINUTE, "h": _HOUR, "d": _DAY}
+MOMENT = Moment()

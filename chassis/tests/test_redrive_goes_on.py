@@ -17,8 +17,10 @@ from chassis.redrive import DeadLetterTopic, PassedOver
 from chassis.redrive_sender import REDRIVEN
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes
-from chassis.tests.surroundings import Topic, event, header, send, settings_of_nowhere, values
-from infra.local.broker import MockBroker
+from chassis.tests.surroundings import Broker, Topic, event, header, send, values
+
+# A real broker has no partitions that lose their leaders at a word.
+pytestmark = pytest.mark.parametrize("containers", ["embedded"], indirect=True)
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -32,17 +34,6 @@ DIED: Headers = [
     ("dead_group", b"g"),
     ("dead_time", b"2026-01-02T03:04:05+00:00"),
 ]
-
-
-@pytest.fixture
-def mock() -> MockBroker:
-    """A broker of one test, whose partitions lose their leaders."""
-    return MockBroker()
-
-
-@pytest.fixture
-def settings(mock: MockBroker) -> ServiceSettings:
-    return settings_of_nowhere().model_copy(update={"kafka_bootstrap_servers": mock.bootstrap_servers})
 
 
 @pytest.fixture
@@ -129,28 +120,28 @@ def of_partition(partition: int, count: int) -> list[str]:
 
 
 async def test_a_partition_without_a_leader_costs_its_time_once(
-    mock: MockBroker, dead: DeadLetterTopic, topic: Topic, graveyard: Producer
+    broker: Broker, dead: DeadLetterTopic, topic: Topic, graveyard: Producer
 ) -> None:
     """However many letters are for it; all others are sent, and those that were left are sent when it has one again."""
     await topic.records()
     for number, (lost, healthy) in enumerate(zip(of_partition(0, 20), of_partition(2, 20), strict=True)):
         await die(graveyard, topic, number, subject=lost)
         await die(graveyard, topic, 100 + number, subject=healthy)
-    mock.set_leader(topic.name, 0, -1)
+    broker.take_leader(topic.name, 0)
     began = time.monotonic()
     async with dead:
         assert await dead.redrive() == 20
         assert time.monotonic() - began < 10
         [(why, count)] = dead.passed_over.items()
         assert (why.startswith(f"partition 0 of {topic} does not take it"), count) == (True, 20)
-        mock.set_leader(topic.name, 0, 1)
+        broker.give_leader(topic.name, 0)
         assert await dead.redrive() == 20
         assert not dead.passed_over
     assert sorted(values(await topic.records())) == [*range(20), *range(100, 120)]
 
 
 async def test_without_a_broker_nothing_is_passed_over(
-    mock: MockBroker, dead: DeadLetterTopic, topic: Topic, graveyard: Producer
+    broker: Broker, dead: DeadLetterTopic, topic: Topic, graveyard: Producer
 ) -> None:
     """That is no fault of the letters: it fails, in time, and a later redrive sends them."""
     await topic.records()
@@ -159,12 +150,12 @@ async def test_without_a_broker_nothing_is_passed_over(
     async with asyncio.timeout(30):
         with pytest.raises((KafkaError, OSError)):
             async with dead:
-                mock.set_down()
+                broker.down()
                 await dead.redrive()
         with pytest.raises((KafkaError, OSError)):
             async with dead:
                 pass
-    mock.set_up()
+    broker.up()
     async with dead:
         assert await dead.redrive() == 5
     assert values(await topic.records()) == [*range(5)]

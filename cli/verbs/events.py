@@ -1,5 +1,6 @@
-"""`shop events tail`: what is on Kafka, decoded, read beside everybody."""
+"""`shop events`: what is on Kafka, decoded, read beside everybody; and told once more, where Kafka has lost it."""
 
+import asyncio
 import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -8,20 +9,24 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from catalogue import DEAD, TOPICS
+from catalogue import DEAD, SERVICES, TOPICS
 from cli.failures import Unknown
 from cli.session import Session, runs
-from cli.values import ORDER_ID, moment
+from cli.values import MOMENT, ORDER_ID, counted, moment
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from chassis.onlooker import Onlooker
     from cli.records import Decoded
+    from cli.republishing import Progress
 
 # Below it the columns of a line would not fit: an order's id, a trace's id, and what is between.
 WIDE = 124
+REMARK_SECONDS = 1.0
 
 
-@click.group(short_help="Read the events on Kafka, decoded.")
+@click.group(short_help="Read the events on Kafka, decoded; tell lost ones again.")
 def command() -> None:
     """Events on Kafka."""
 
@@ -129,3 +134,50 @@ def _show(console: Console, decoded: "Decoded", *, payload: bool) -> None:
         console.print(f"  dead: ./shop dead-letters show {place}", style="red", highlight=False, soft_wrap=True)
     if payload and decoded.payload is not None:
         console.print(f"  {json.dumps(decoded.payload)}", style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+@command.command(short_help="Tell a service's events of a time span again, under their ids.")
+@click.argument("service", type=click.Choice([service.name for service in SERVICES]))
+@click.option(
+    "--since", type=MOMENT, required=True, help="What Kafka had from then on: 15m (ago), or 2026-11-28T09:30."
+)
+@click.option("--until", type=MOMENT, help="And before then.  [default: now]")
+@runs
+async def republish(session: Session, service: str, since: "datetime", until: "datetime | None") -> None:
+    """Send the events of SERVICE again that Kafka had between two moments: where it lost its newest ones, say.
+
+    They come from the rows of the service's outbox, which are kept for RETENTION_SECONDS: what is older cannot be told
+    again. Ids and versions stay, so whoever has applied an event passes over it. It waits for the groups that hear them
+    after each batch, so that no event of today waits for more than a second.
+
+    It may be interrupted: the last line says how to go on. To repeat it does no harm.
+    """
+    from datetime import UTC, datetime
+
+    from cli.records import asking
+    from cli.republishing import republish
+
+    system, out = await session.system(), session.out
+    ends, at, told = until or datetime.now(UTC), since, float("-inf")
+
+    def say(progress: "Progress") -> None:
+        nonlocal at, told
+        at = progress.until_now
+        if not progress.sent and (progress.oldest is None or since < progress.oldest):
+            kept = f"of {moment(progress.oldest)}" if progress.oldest else "nowhere"
+            out.remark(f"The oldest event that the outbox still has is {kept}: what is older cannot be told again.")
+        if asyncio.get_running_loop().time() - told >= REMARK_SECONDS:
+            told = asyncio.get_running_loop().time()
+            slowly = "" if progress.is_taken else "; slowly, for not all groups take them"
+            out.remark(f"{progress.sent} of {progress.count} sent, up to {at.isoformat()}{slowly}", "dim")
+
+    try:
+        async with asking(system.kafka):
+            done = await republish(system, service, since, ends, say)
+    except BaseException:
+        again = f"./shop events republish {service} --since {at.isoformat()} --until {ends.isoformat()}"
+        out.remark(f"Not all were sent. Go on with: {again}")
+        raise
+    data = {"service": service, "since": since.isoformat(), "until": ends.isoformat(), "sent": done.sent}
+    verb = "was" if done.sent == 1 else "were"
+    out.show(data, lambda _: out.say(f"{counted(done.sent, 'event')} of {service} {verb} sent again."))

@@ -7,7 +7,7 @@ from shop.inventory.v1.inventory_service_pb2_grpc import add_InventoryServiceSer
 from shop.order.v1.order_events_pb2 import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 
 from chassis import process
-from chassis.gauges import COUNTED_MAX, Figure
+from chassis.gauges import COUNTED_MAX, Figure, backlog
 from chassis.process import Process
 from chassis.router import Subscription
 from chassis.service import Service
@@ -31,13 +31,23 @@ SHIPPING = Subscription(
 
 # By the articles' index: one on what is held would have to be written with every reservation.
 _HELD = f"SELECT coalesce(sum(held), 0) FROM (SELECT held FROM stock ORDER BY sku LIMIT {COUNTED_MAX}) AS counted"  # noqa: S608 - the number is ours
+_HELD_TOO_LONG = """
+    FROM reservations WHERE state = 'HELD' AND created_at < statement_timestamp() - make_interval(secs => :seconds)
+    ORDER BY created_at
+"""
 
 
-def figures(_settings: InventorySettings) -> Mapping[str, Figure]:
+def figures(settings: InventorySettings) -> Mapping[str, Figure]:
     """What /metrics says of the inventory service beside what it says of each."""
+    seconds = settings.held_seconds_max
     return {
         "shop.stock.held": Figure(
             _HELD, f"Pieces that are reserved and not shipped yet, of the first {COUNTED_MAX:,} articles."
+        ),
+        "shop.reservations.held_too_long": backlog(
+            f"Reservations that have held stock for more than {seconds:g} s, longer than any order takes",
+            _HELD_TOO_LONG,
+            seconds=seconds,
         ),
     }
 

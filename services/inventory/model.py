@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     func,
+    text,
 )
 
 from chassis import tables
@@ -70,6 +72,8 @@ reservations = Table(
     CheckConstraint("state IN ('HELD', 'REFUSED', 'RELEASED', 'SHIPPED', 'RETURNED')", name="state"),
     CheckConstraint("(total_minor IS NULL) = (currency_code IS NULL)", name="total"),
     CheckConstraint("total_minor IS NOT NULL OR state IN ('REFUSED', 'RELEASED')", name="priced"),
+    # What is held is held since its row was made.
+    Index("ix_reservations_held", "created_at", postgresql_where=text("state = 'HELD'")),
 )
 
 reservation_lines = Table(

@@ -22,13 +22,30 @@ from services.order.timeline import Watchers
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+# A cancelled order that was confirmed, and since when it awaits what undoes that.
+_AWAITED = """
+    FROM sagas WHERE {} AND undo_awaited_at < statement_timestamp() - make_interval(secs => :seconds)
+    ORDER BY undo_awaited_at
+"""
 
-def figures(_settings: OrderSettings) -> Mapping[str, Figure]:
+
+def figures(settings: OrderSettings) -> Mapping[str, Figure]:
     """What /metrics says of the order service beside what it says of each."""
+    seconds = settings.park_after_seconds
     return {
         **gauges.COMMAND_OUTBOX,
         "shop.saga.parked": backlog(
             "Sagas that wait for a person", "FROM sagas WHERE parked_at IS NOT NULL ORDER BY step_at, order_id"
+        ),
+        "shop.order.refunds_unheard": backlog(
+            f"Orders that were confirmed and cancelled, and whose refund was not heard of within {seconds:g} s",
+            _AWAITED.format("payment_sequence <= refund_awaited_after"),
+            seconds=seconds,
+        ),
+        "shop.order.returns_unheard": backlog(
+            f"Orders that were confirmed and cancelled, and whose goods' return was not heard of within {seconds:g} s",
+            _AWAITED.format("inventory_sequence <= goods_awaited_after"),
+            seconds=seconds,
         ),
     }
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from shop.inventory.v1.inventory_events_pb2 import StockReleased, StockReturned
 from shop.money.v1.money_pb2 import Money
+from shop.payment.v1.payment_events_pb2 import PaymentRefunded, PaymentVoided
 
 from chassis.database import Row, Sql, Transaction
 from chassis.errors import NotFound
@@ -53,6 +55,24 @@ _SAVE = Sql(
          WITH ORDINALITY AS entry (event, detail, service, happened_at, status, trace_id, span_id, number)
     """,
 )
+
+# What was heard already, an operator's refund by hand for one, is not awaited.
+_AWAIT_UNDO = Sql(
+    "UPDATE sagas",
+    """
+    WITH heard AS (
+        SELECT coalesce(bool_or(event = ANY(CAST(:refunds AS text[]))), false) AS refund,
+               coalesce(bool_or(event = ANY(CAST(:returns AS text[]))), false) AS goods
+        FROM order_timeline WHERE order_id = :order_id
+    )
+    UPDATE sagas SET undo_awaited_at = clock_timestamp(),
+        refund_awaited_after = CASE WHEN NOT heard.refund THEN payment_sequence END,
+        goods_awaited_after = CASE WHEN NOT heard.goods THEN inventory_sequence END
+    FROM heard WHERE order_id = :order_id
+    """,
+)
+REFUNDS = tuple(event.DESCRIPTOR.full_name for event in (PaymentRefunded, PaymentVoided))
+RETURNS = tuple(event.DESCRIPTOR.full_name for event in (StockReleased, StockReturned))
 
 
 @dataclass(slots=True)
@@ -150,6 +170,11 @@ async def save(transaction: Transaction, fulfilment: Fulfilment, settings: Order
         span_ids=[entry.span_id for entry in entries],
     )
     transaction.notify(timeline.CHANNEL, fulfilment.order_id)
+
+
+async def await_undo(transaction: Transaction, order_id: str) -> None:
+    """From now on the money and the goods of a confirmed order are awaited back; the events that say so end that."""
+    await transaction.run(_AWAIT_UNDO, order_id=order_id, refunds=list(REFUNDS), returns=list(RETURNS))
 
 
 def patience_seconds(saga: Saga, settings: OrderSettings) -> float | None:

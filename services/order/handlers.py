@@ -161,6 +161,7 @@ async def cancel_order(transaction: Transaction, order_id: str, settings: OrderS
                 transaction, order, OrderCancelled(order_id=order_id, reason=Order.CANCELLED_BY_CUSTOMER)
             )
             await fulfilment.save(transaction, order, settings)
+            await fulfilment.await_undo(transaction, order_id)
     row = await transaction.first(_READ, order_id=order_id)
     assert row is not None  # noqa: S101 - it was locked above
     return model.order_message(row)

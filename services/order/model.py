@@ -86,11 +86,27 @@ sagas = Table(
     Column("tracestate", Text, nullable=False),
     Column("story_traceparent", Text, nullable=False, server_default="", comment="the same, of a late request"),
     Column("story_tracestate", Text, nullable=False, server_default=""),
+    Column("undo_awaited_at", DateTime(timezone=True), comment="when the confirmed order was cancelled"),
+    Column("refund_awaited_after", BigInteger, comment="the payment's version then; the refund is a later one"),
+    Column(
+        "goods_awaited_after", BigInteger, comment="the reservation's version then; the goods' return is a later one"
+    ),
     Index("ix_sagas_deadline_at", "deadline_at", postgresql_where=text("deadline_at IS NOT NULL")),
     Index("ix_sagas_step_at", "step_at", "order_id"),
     Index("ix_sagas_step_step_at_order_id", "step", "step_at", "order_id"),
     Index("ix_sagas_parked_step_at", "step_at", "order_id", postgresql_where=text("parked_at IS NOT NULL")),
     Index("ix_sagas_parked_step", "step", "step_at", "order_id", postgresql_where=text("parked_at IS NOT NULL")),
+    # A saga leaves them by hearing of a later version, whoever hears it.
+    Index(
+        "ix_sagas_refund_awaited",
+        "undo_awaited_at",
+        postgresql_where=text("payment_sequence <= refund_awaited_after"),
+    ),
+    Index(
+        "ix_sagas_goods_awaited",
+        "undo_awaited_at",
+        postgresql_where=text("inventory_sequence <= goods_awaited_after"),
+    ),
 )
 
 order_timeline = Table(

@@ -34,3 +34,4 @@ async def test_figures_are_found_by_an_index(postgres: Postgres) -> None:
             await ask(fill)
         done = {name: await session.explain(name) for name in asked}
     assert {name: one for name, one in done.items() if one.rows > COUNTED_MAX or "Seq Scan" in one.nodes} == {}
+    assert done["shop.reservations.held_too_long"].is_index_only
