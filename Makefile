@@ -85,7 +85,7 @@ scenarios: .venv/.dev ## play every scenario, embedded and in containers, and co
 	@ALL_SCENARIOS=1 $(BIN)/pytest e2e/test_every_scenario_comes_out_as_it_should.py
 
 pace: .venv/.dev ## for a minute each: something is locked, fails or is away, and the others keep their pace
-	@PACE_SECONDS=60 $(BIN)/pytest chassis/tests/test_pace.py chassis/tests/test_relay_partitions.py -k pace
+	@PACE_SECONDS=60 $(BIN)/pytest chassis/tests/test_pace.py chassis/tests/test_relay_partitions.py e2e/test_a_locked_order_holds_up_no_other.py -k "pace or locked_order"
 
 bench: .venv/.dev ## load the embedded system, e.g. make bench RATE=45 SECONDS=60; COMPOSE=1 loads the containers, PAGE=1 with the explorer open
 	@$(BIN)/python -m infra.bench $(if $(COMPOSE),--compose) $(if $(PAGE),--page) $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS))

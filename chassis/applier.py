@@ -4,6 +4,7 @@ a batch ─▶ one transaction ─┬─▶ applied
                             └─▶ one fails: roll back ─▶ each of its keys waits, and is tried alone (`waiting_keys`)
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -23,6 +24,8 @@ from chassis.waiting_keys import WaitingKey, WaitingKeys
 log = logs.get(__name__)
 
 OUTAGE_PAUSE_SECONDS = 0.1
+# In an outage each attempt holds its place among those side by side for so long: thousands of keys must not hammer.
+OUTAGE_HOLD_SECONDS = 0.2
 
 
 class Applier:
@@ -106,6 +109,8 @@ class Applier:
             waiting.failures += cause is Cause.FAILED
             waiting.is_in_doubt = retries.is_in_doubt(error)
             self._note(waiting, cause, error)
+            if cause is Cause.OUTAGE:
+                await asyncio.sleep(OUTAGE_HOLD_SECONDS)
             if waiting.failures < self._attempts_max:
                 return retries.pause_seconds(waiting.tries)
             self._deliveries.fail(delivery, error)
