@@ -7,8 +7,8 @@ hears counts, for it writes the versions that it has heard. Orders that were can
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 _AWAITED = """
     UPDATE sagas s SET undo_awaited_at = o.updated_at,
