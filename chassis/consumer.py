@@ -198,7 +198,7 @@ class Consumer:
         deliveries: list[Delivery] = []
         for record in batch:
             try:
-                envelope = messages.parse(record.headers, record.value)
+                envelope = messages.parse(record.headers, record.value, record.timestamp)
                 if not self._subscription.ignores(envelope):
                     deliveries.append(Delivery(record, envelope, *self._subscription.route(envelope)))
             except Poison as poison:

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
+from chassis import messages
 from chassis.database import Transaction
 from chassis.messages import Envelope, Poison
 
@@ -37,20 +38,33 @@ class Subscription:
             self._by_name[event.DESCRIPTOR.full_name] = (event, None)
 
     def ignores(self, envelope: Envelope) -> bool:
-        """Whether nothing is to be done about the event."""
-        known = self._by_name.get(envelope.type)
-        return known is not None and known[1] is None
+        """Whether nothing is to be done about the event.
+
+        Raises:
+            Poison: it is of a type that the group knows, and broken.
+        """
+        event, handler = self._by_name.get(envelope.type, (None, None))
+        if event is None or handler is not None:
+            return False
+        _decoded(event, envelope)
+        return True
 
     def route(self, envelope: Envelope) -> tuple[Message, Handler]:
         """The decoded event and its handler.
 
         Raises:
-            Poison: the type is unknown, or the payload is not of that type.
+            Poison: the type is unknown, or the payload is not of that type, or about another order than the subject.
         """
         event, handler = self._by_name.get(envelope.type, (None, None))
         if event is None or handler is None:
             raise Poison(f"unknown type {envelope.type}")
-        try:
-            return event.FromString(envelope.payload), handler
-        except DecodeError as error:
-            raise Poison(f"{envelope.type} does not decode: {error}") from None
+        return _decoded(event, envelope), handler
+
+
+def _decoded(event: type[Message], envelope: Envelope) -> Message:
+    try:
+        decoded = event.FromString(envelope.payload)
+    except DecodeError as error:
+        raise Poison(f"{envelope.type} does not decode: {error}") from None
+    messages.check_order(decoded, envelope)
+    return decoded

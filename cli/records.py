@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -16,7 +16,7 @@ from shop.inventory.v1 import inventory_events_pb2
 from shop.order.v1 import order_events_pb2
 from shop.payment.v1 import payment_events_pb2
 
-from chassis import messages
+from chassis import messages, rfc3339
 from chassis.messages import Poison
 from chassis.onlooker import Record
 from cli.failures import NoSystem
@@ -77,7 +77,7 @@ def decode(record: Record) -> Decoded:
         time=_time(said.get("ce_time", ""), record),
         type=said.get("ce_type", ""),
         order_id=said.get("ce_subject", ""),
-        sequence=int(said["ce_sequence"]) if said.get("ce_sequence", "").isdecimal() else None,
+        sequence=int(said["ce_sequence"]) if messages.NUMBER.fullmatch(said.get("ce_sequence", "")) else None,
         trace_id=trace[1] if len(trace) == 4 else "",
         payload=payload,
         poison=poison,
@@ -97,7 +97,7 @@ def _payload(record: Record) -> Json:
     Raises:
         Poison: it is no event, or nobody knows its type.
     """
-    envelope = messages.parse(record.headers, record.value)
+    envelope = messages.parse(record.headers, record.value, record.timestamp)
     try:
         found = Default().FindMessageTypeByName(envelope.type)
     except KeyError:
@@ -107,15 +107,15 @@ def _payload(record: Record) -> Json:
         message.ParseFromString(envelope.payload)
     except DecodeError as error:
         raise Poison(f"the payload is no {envelope.type}: {error}") from None
+    messages.check_order(message, envelope)
     return MessageToDict(message)
 
 
 def _time(said: str, record: Record) -> datetime:
     try:
-        found = datetime.fromisoformat(said)
+        return rfc3339.read(said)
     except ValueError:
-        found = datetime.fromtimestamp(record.timestamp / 1000, UTC)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return messages.recorded_at(record.timestamp)
 
 
 @asynccontextmanager

@@ -293,7 +293,7 @@ def poison(**changed: bytes | None) -> list[tuple[str, bytes | None]]:
         (
             poison(ce_sequence=b"one"),
             b"",
-            "header ce_sequence is malformed: invalid literal for int() with base 10: 'one'",
+            "header ce_sequence is malformed: not a whole number",
         ),
         (poison(ce_specversion=b"0.3"), b"", "header ce_specversion is malformed: not 1.0"),
         (poison(ce_type=b"shop.Unknown"), b"", "unknown type shop.Unknown"),
@@ -323,6 +323,32 @@ async def test_poison_is_dead_at_once_and_the_next_message_is_handled(
     assert header(dead, "dead_reason").startswith(reason)
     assert dead.value == value
     assert handler.calls == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ce_time": None},
+        {"content-type": b"Application/Protobuf; charset=utf-8"},
+        {"traceparent": "00-é".encode("latin-1"), "tracestate": b"\xff"},
+        {"traceparent": b"00-%032d-%016d-01" % (0, 0)},
+    ],
+)
+async def test_what_an_event_need_not_have_costs_it_nothing(
+    database: Database,
+    topic: Topic,
+    producer: Producer,
+    stopping: asyncio.Event,
+    group: Group,
+    changed: dict[str, bytes | None],
+) -> None:
+    """Another producer may leave it out, write it otherwise, or break it: the event is applied."""
+    sent = event("a", 1)
+    headers: list[Any] = list((dict(messages.headers(sent)) | changed).items())
+    await producer.send_and_wait(topic.name, sent.payload, key=b"a", headers=headers)
+    async with running(group.member().run, stopping):
+        await all_done(database, 1)
+    assert await topic.dead.records() == []
 
 
 async def test_an_event_that_is_known_and_ignored_passes(

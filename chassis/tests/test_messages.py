@@ -1,7 +1,8 @@
 """Messages on Kafka: CloudEvents in binary mode, and nothing but Poison for what is none."""
 
 import contextlib
-from datetime import UTC, datetime
+import dataclasses
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -9,7 +10,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from hypothesis import given, strategies
 
 from chassis.kafka import Producer
-from chassis.messages import Envelope, Poison, headers, parse
+from chassis.messages import NO_TIMESTAMP, Envelope, Poison, headers, parse
 from chassis.telemetry import TraceContext
 from chassis.tests.surroundings import Topic, event, send
 
@@ -61,7 +62,14 @@ def test_whatever_stands_in_the_headers_it_is_an_event_or_poison(
             assert isinstance(parse(found, payload), Envelope)
 
 
-TEXT = strategies.text(strategies.characters(codec="utf-8"), min_size=1)
+TEXT = strategies.text(strategies.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1)
+TRACES = strategies.sampled_from(
+    [
+        TraceContext(),
+        TraceContext("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
+        TraceContext("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b,c@d=e"),
+    ]
+)
 
 
 @given(
@@ -73,7 +81,7 @@ TEXT = strategies.text(strategies.characters(codec="utf-8"), min_size=1)
         subject=TEXT,
         time=strategies.datetimes(timezones=strategies.just(UTC)),
         sequence=strategies.integers(0, 2**63 - 1),
-        trace=strategies.builds(TraceContext, strategies.just("") | TEXT, strategies.just("") | TEXT),
+        trace=TRACES,
         payload=strategies.binary(),
     )
 )
@@ -82,39 +90,154 @@ def test_what_is_parsed_is_what_was_sent(sent: Envelope) -> None:
     assert parse(headers(sent), sent.payload) == sent
 
 
-REQUIRED = [name for name, _ in headers(ENVELOPE) if not name.startswith("trace")]
+REQUIRED = [name for name, _ in headers(ENVELOPE) if not name.startswith("trace") and name != "ce_time"]
+
+
+def with_header(name: str, *values: bytes | None) -> list[tuple[str, bytes | None]]:
+    """The headers of the event, one of them as often as there are values."""
+    return [*(found for found in headers(ENVELOPE) if found[0] != name), *((name, value) for value in values)]
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_header_is_named(name: str) -> None:
     """Whoever reads the dead letter sees which attribute was not there; null on Kafka is not there."""
-    without: list[tuple[str, bytes | None]] = [found for found in headers(ENVELOPE) if found[0] != name]
-    for sent in (without, [*without, (name, None)]):
+    for sent in (with_header(name), with_header(name, None)):
         with pytest.raises(Poison, match=f"header {name} is missing"):
             parse(sent, b"")
 
 
-@pytest.mark.parametrize("name", [name for name, _ in headers(ENVELOPE)])
+@pytest.mark.parametrize("name", [*REQUIRED, "ce_time"])
 def test_a_malformed_header_is_named(name: str) -> None:
     """Whoever reads the dead letter sees which attribute could not be read."""
     with pytest.raises(Poison, match=f"header {name} is malformed"):
-        parse([*headers(ENVELOPE), (name, b"\xff")], b"")
+        parse(with_header(name, b"\xff"), b"")
+
+
+OTHER_FORMS = {
+    "ce_specversion": [b"0.3", b"1.1", b"1", b"1.0 ", b""],
+    "content-type": [
+        b"application/json",
+        b"application/x-protobuf",
+        b"application/protobufs",
+        b"protobuf",
+        b"text/plain; as=application/protobuf",
+        b"",
+    ],
+    "ce_id": [
+        b"7",
+        b"0198C0DE-0000-7000-8000-00000000000A",
+        b"{0198c0de-0000-7000-8000-000000000001}",
+        b"urn:uuid:0198c0de-0000-7000-8000-000000000001",
+        b"0198c0de000070008000000000000001",
+        b" 0198c0de-0000-7000-8000-000000000001",
+        b"0198c0de-0000-7000-8000-000000000001\n",
+        "0198c0de-0000-7000-8000-00000000000\N{ARABIC-INDIC DIGIT ONE}".encode(),
+        b"",
+    ],
+    "ce_type": [b"", b"shop.order.v1.\x00", b"a\nb"],
+    "ce_source": [b"", b"order\x00", "order\u0085".encode()],
+    "ce_subject": [b"", b"order-1\x00", b"order\x7f1"],
+    "ce_time": [b"yesterday", b"2026-01-02", b"2026-01-02T03:04:05", b""],
+    "ce_sequence": [
+        b"first",
+        b"+7",
+        b"-7",
+        b"-0",
+        b"7.0",
+        b"1_000",
+        b" 7",
+        b"7\n",
+        b"007",
+        b"0x7",
+        "\N{ARABIC-INDIC DIGIT SEVEN}".encode(),
+        str(2**63).encode(),
+        b"9" * 5_000,
+        b"",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OTHER_FORMS.items() for value in values])
+def test_a_header_of_another_form_is_named(name: str, value: bytes) -> None:
+    """Readable text that is not what the attribute must be is poison too, also where Python would read it."""
+    with pytest.raises(Poison, match=f"header {name} is malformed"):
+        parse(with_header(name, value), b"")
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, "ce_time"])
+def test_a_header_with_two_values_is_poison(name: str) -> None:
+    """Nobody knows which of them the event means; the same value twice, or a null beside it, says one thing."""
+    value = dict(headers(ENVELOPE))[name]
+    with pytest.raises(Poison, match=f"header {name} is malformed: it stands there twice"):
+        parse(with_header(name, value, value + b"1"), b"payload")
+    assert parse(with_header(name, value, value), b"payload") == ENVELOPE
+    assert parse(with_header(name, None, value, None), b"payload") == ENVELOPE
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "value",
     [
-        ("ce_specversion", b"0.3"),
-        ("content-type", b"application/json"),
-        ("ce_id", b"7"),
-        ("ce_time", b"yesterday"),
-        ("ce_sequence", b"first"),
+        b"Application/Protobuf",
+        b"APPLICATION/PROTOBUF",
+        b"application/protobuf;charset=utf-8",
+        b'application/protobuf ; messageType="shop.order.v1.OrderPlaced"',
     ],
 )
-def test_a_header_of_another_form_is_named(name: str, value: bytes) -> None:
-    """Readable text that is not what the attribute must be is poison too."""
-    with pytest.raises(Poison, match=f"header {name} is malformed"):
-        parse([*headers(ENVELOPE), (name, value)], b"")
+def test_a_media_type_is_read_as_one(value: bytes) -> None:
+    """Type and subtype have no case, and parameters change nothing."""
+    assert parse(with_header("content-type", value), b"payload") == ENVELOPE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"application/cloudevents+json", b"Application/CloudEvents+JSON; charset=UTF-8", b"application/cloudevents+avro",
+     b"application/cloudevents-batch+json"],
+)  # fmt: skip
+def test_the_structured_mode_is_named(value: bytes) -> None:
+    """A message in it has none of the other headers; the reason must not be that they are missing."""
+    with pytest.raises(Poison, match=r"application/cloudevents.* only the binary mode is read"):
+        parse([("content-type", value)], b'{"specversion": "1.0"}')
+
+
+AT_MS = 1_767_323_045_678
+
+
+@pytest.mark.parametrize("sent", [with_header("ce_time"), with_header("ce_time", None)])
+def test_an_event_without_a_time_has_its_record_s(sent: list[tuple[str, bytes | None]]) -> None:
+    """The time is optional; when Kafka had the record is as near as anybody can tell."""
+    assert parse(sent, b"payload", AT_MS).time == datetime.fromtimestamp(AT_MS / 1000, UTC)
+    assert parse(headers(ENVELOPE), b"payload", AT_MS).time == ENVELOPE.time
+
+
+@pytest.mark.parametrize("timestamp_ms", [None, NO_TIMESTAMP, -(2**63), 2**63 - 1, 253_402_300_800_000])
+def test_a_record_without_a_usable_timestamp_has_just_come(timestamp_ms: int | None) -> None:
+    """A producer may send none, or any number at all."""
+    before = datetime.now(UTC)
+    assert before <= parse(with_header("ce_time"), b"", timestamp_ms).time <= datetime.now(UTC)
+
+
+def test_a_time_is_the_same_moment_wherever_it_was_written() -> None:
+    """It is brought to UTC, for that is what a row can always store."""
+    found = parse(with_header("ce_time", b"2026-01-02T04:34:05+01:30"), b"payload")
+    assert found == ENVELOPE
+    assert found.time.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("name", ["traceparent", "tracestate"])
+@pytest.mark.parametrize("value", [None, b"", b"\xff", "ÿ".encode(), b"x" * 100_000])
+def test_a_broken_trace_context_costs_the_trace_alone(name: str, value: bytes | None) -> None:
+    """The event is what matters; see the tests of trace_headers for what is left of the context."""
+    found = parse(with_header(name, value), b"payload")
+    assert dataclasses.replace(found, trace=ENVELOPE.trace) == ENVELOPE
+    assert found.trace != ENVELOPE.trace
+
+
+def test_a_trace_context_that_stands_there_twice_is_none() -> None:
+    """Of two parents none is known to be the right one; states are a list, which may be spread."""
+    other = b"00-11111111111111111111111111111111-b7ad6b7169203331-01"
+    for values in ((ENVELOPE.trace.traceparent.encode(), other), (other, ENVELOPE.trace.traceparent.encode(), other)):
+        assert parse(with_header("traceparent", *values), b"").trace == TraceContext()
+    assert parse(with_header("tracestate", b"a=b", b"c=d"), b"").trace.tracestate == "a=b,c=d"
 
 
 def test_a_null_payload_is_poison() -> None:
