@@ -3,8 +3,6 @@
 Source: the error model of google.rpc (`google/rpc/status.proto`), which travels in `grpc-status-details-bin`.
 """
 
-from collections.abc import Sequence
-
 import grpc
 import protovalidate
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -31,8 +29,6 @@ SERVER_FAULTS = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DATA_LOSS,
 }
-# A status travels in metadata, of which a client takes 8 KiB for sure.
-_VIOLATIONS_MAX = 20
 
 
 def code(refusal: errors.Refusal) -> grpc.StatusCode:
@@ -40,13 +36,9 @@ def code(refusal: errors.Refusal) -> grpc.StatusCode:
     return next(_CODES[kind] for kind in type(refusal).__mro__ if kind in _CODES)
 
 
-def invalids(violations: Sequence[protovalidate.Violation]) -> errors.Invalids:
-    """The refusal of a request that breaks rules of its proto."""
-    told = [
-        errors.Violation(_path(found), found.proto.message, found.proto.rule_id)
-        for found in violations[:_VIOLATIONS_MAX]
-    ]
-    return errors.Invalids(told, more=len(violations) - len(told))
+def violation(found: protovalidate.Violation) -> errors.Violation:
+    """One rule of a proto that a request breaks, as a refusal tells it."""
+    return errors.Violation(_path(found), found.proto.message, found.proto.rule_id)
 
 
 def of_refusal(refusal: errors.Refusal) -> grpc.Status:

@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import protovalidate
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
@@ -21,6 +20,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_contex
 from chassis import database, errors, grpc_codes, logs, telemetry
 from chassis.grpc_client import deadline
 from chassis.telemetry import ORDER_ID, TraceContext
+from chassis.validation import Validator
 from chassis.version import VERSION
 
 log = logs.get(__name__)
@@ -37,7 +37,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, deadline_seconds: float) -> None:
         self._deadline_seconds = deadline_seconds
-        self._validator = protovalidate.Validator()
+        self._validator = Validator()
         self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
@@ -132,15 +132,13 @@ class Call:
         self._limit = asyncio.timeout(seconds_max if left is None else None)
         return self._limit
 
-    async def check(self, validator: protovalidate.Validator) -> None:
+    async def check(self, validator: Validator) -> None:
         """Drop what comes too late; refuse what breaks a rule of its proto."""
         left = self._context.time_remaining()
         if left is not None and left <= 0:
             self._code = grpc.StatusCode.DEADLINE_EXCEEDED
             await self._context.abort(self._code, "the deadline had passed before the work began")
-        violations = validator.collect_violations(self._request)
-        if violations:
-            raise grpc_codes.invalids(violations)
+        validator.check(self._request)
 
     def answered(self, response: Message) -> None:
         """Note what only the answer knows."""

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import click
+
+from chassis import uuids
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -44,10 +45,11 @@ class OrderId(click.ParamType[str]):
     name = "order_id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return str(UUID(value))
-        except ValueError:
-            self.fail(f"{value!r} is no order's id, which is a UUID; `./shop order list` tells them.", param, ctx)
+        if not uuids.is_canonical(value):
+            self.fail(
+                f"{value!r} is no order's id, which is {uuids.CANONICAL}; `./shop order list` tells them.", param, ctx
+            )
+        return value
 
 
 ORDER_ID = OrderId()

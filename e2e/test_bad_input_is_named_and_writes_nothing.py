@@ -1,6 +1,7 @@
 """Whatever a caller sends, the answer is a problem document that names the field, and nothing is written."""
 
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -82,3 +83,27 @@ async def test_a_rejected_order_cannot_be_cancelled(shop: Shop) -> None:
     response = await shop.client.post(f"/v1/orders/{placed['orderId']}:cancel", json={})
     assert response.status_code == 409
     assert response.json()["reason"] == "WRONG_STATE"
+
+
+def spellings(order_id: str) -> list[str]:
+    """The same UUID as others write it."""
+    return [order_id.upper(), f"urn:uuid:{order_id}", f"{{{order_id}}}", order_id.replace("-", ""), f" {order_id}"]
+
+
+async def test_an_order_s_id_has_one_spelling(shop: Shop) -> None:
+    """Another one is refused by the field's name, and neither finds the order nor makes something of its own."""
+    placed = await shop.place(sku="sold-out")
+    await shop.ended(placed["orderId"])
+    for other in spellings(placed["orderId"]):
+        quoted = quote(other, safe="")
+        for verb, path in (
+            ("GET", f"/v1/orders/{quoted}"),
+            ("GET", f"/v1/orders/{quoted}/timeline"),
+            ("GET", f"/v1/orders/{quoted}:watch"),
+            ("POST", f"/v1/orders/{quoted}:cancel"),
+            ("GET", f"/v1/payments/{quoted}"),
+            ("GET", f"/v1/reservations/{quoted}"),
+        ):
+            response = await shop.client.request(verb, path, json={} if verb == "POST" else None)
+            assert response.status_code == 400, f"{verb} {path}: {response.text}"
+            assert [violation["field"] for violation in response.json()["violations"]] == ["orderId"]

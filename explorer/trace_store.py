@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from catalogue import LATER
+from chassis import uuids
 from explorer.client import BYTES_MAX, Answer, Away, Client, TooLarge
 from explorer.refusals import Refused, malformed
 from explorer.settings import ExplorerSettings, are_exported
 
 _NOT_STORED: Final = {"cache-control": "no-store"}
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
-_ORDER_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 # Clocks differ a little.
 _TOLERANCE: Final = timedelta(minutes=1)
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -56,7 +56,7 @@ class TraceStore:
     async def about_order(self, request: Request) -> Response:
         """The further traces about an order, the oldest first; without the one that is told to be its own."""
         order_id = request.path_params["order_id"]
-        if not _ORDER_ID.fullmatch(order_id):
+        if not uuids.is_canonical(order_id):
             raise malformed("This is no id of an order.")
         since = _moment(request.query_params.get("since", ""))
         try:

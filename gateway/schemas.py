@@ -12,6 +12,7 @@ from typing import Any, Final
 from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from chassis import uuids
 from gateway import codec
 from gateway.scalars import is_unspecified
 
@@ -203,6 +204,8 @@ def _bounds(rules: validate_pb2.FieldRules, direction: Direction) -> Schema:
     for rule, value in kind.ListFields() if kind is not None else ():
         if rule.name in _FORMATS and value:
             bounds["format"] = rule.name
+            if rule.name == "uuid" and direction is Direction.IN:
+                bounds["pattern"] = f"^{uuids.PATTERN}$"
         elif direction is Direction.OUT:
             continue
         elif rule.name in _KEYWORDS:
