@@ -22,6 +22,7 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from infra import browser as browsers
+from infra.local.broker import MockBroker
 from infra.local.part import ownership
 from infra.local.postgres import Postgres
 
@@ -167,6 +168,12 @@ class Broker:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture
+def mock_broker() -> MockBroker:
+    """A broker of one test, in this process."""
+    return MockBroker()
 
 
 @pytest.fixture(scope="session")

@@ -6,20 +6,20 @@ What was sent back is remembered in what a consumer group has committed: an offs
 in the commit's metadata, those beyond it that were sent one by one.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from chassis.dead_letters import MESSAGE_BYTES_MAX, PREFIX, SUFFIX, original
+from chassis.dead_letters import PREFIX, SUFFIX
 from chassis.onlooker import Onlooker, Record
-
-# Of what a broker takes as a commit's metadata (`offset.metadata.max.bytes`, 4096 unless told otherwise).
-METADATA_CHARACTERS_MAX = 4_000
+from chassis.redrive_sender import Sender
+from chassis.redriven import Redriven, TooScattered
 
 
 class NoSuchLetter(Exception):
@@ -30,8 +30,8 @@ class RedrivenAlready(Exception):
     """The message of this dead letter was sent back before."""
 
 
-class TooScattered(Exception):
-    """So many letters were sent back one by one that no more can be remembered; send back the whole topic."""
+class PassedOver(Exception):
+    """The message of this dead letter cannot be sent back, or its topic does not take it; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,70 +48,37 @@ class DeadLetter:
 
     def died(self) -> dict[str, str]:
         """How: reason, topic, partition, offset, group and time; what somebody else put there does not say."""
+        # A header may be null on Kafka, which says nothing.
         return {
             name.removeprefix(PREFIX): value.decode(errors="replace")
-            for name, value in self.record.headers
-            if name.startswith(PREFIX)
+            for name, value in self._dead_headers()
+            if value is not None
         }
+
+    @property
+    def passed_over(self) -> str:
+        """Why it cannot be sent back, whatever else happens; empty if it can."""
+        for name, value in self._dead_headers():
+            if value is None:
+                return f"header {name[:100]!r} is null"
+            try:
+                value.decode()
+            except UnicodeDecodeError:
+                return f"header {name[:100]!r} is not UTF-8"
+        if self.record.key is None and self.record.value is None:
+            return "it has neither key nor value"
+        return ""
 
     @property
     def died_as(self) -> tuple[str, str]:
         """Partition and offset that the message had when it died, the same in every group that gave it up."""
         died, record = self.died(), self.record
-        # What somebody else put there is like no other.
-        return died.get("partition", f"{record.partition}, dead"), died.get("offset", str(record.offset))
+        # What somebody else put there, or nobody can read, is like no other.
+        alone = (f"{record.partition}, dead", str(record.offset))
+        return alone if self.passed_over else (died.get("partition", alone[0]), died.get("offset", alone[1]))
 
-
-class Redriven:
-    """Which letters of one partition were sent back: all before an offset, and some beyond it."""
-
-    def __init__(self, committed: OffsetAndMetadata | None) -> None:
-        self._before = max(0, committed.offset) if committed else 0
-        # It may be null where nothing was committed.
-        self._beyond = set(_read((committed.metadata if committed else "") or ""))
-
-    def __contains__(self, offset: int) -> bool:
-        return offset < self._before or offset in self._beyond
-
-    def add(self, offset: int, first_offset: int) -> None:
-        """One more was sent back.
-
-        Args:
-            first_offset: the oldest letter that is left; what was before it needs no memory.
-        """
-        self._before = max(self._before, first_offset)
-        self._beyond.add(offset)
-        while self._before in self._beyond:
-            self._before += 1
-        self._beyond = {each for each in self._beyond if each > self._before}
-
-    def to_commit(self) -> OffsetAndMetadata:
-        """The same as a commit.
-
-        Raises:
-            TooScattered: it does not fit.
-        """
-        text = _written(sorted(self._beyond))
-        if len(text) > METADATA_CHARACTERS_MAX:
-            raise TooScattered
-        return OffsetAndMetadata(self._before, text)
-
-
-def _read(text: str) -> Iterator[int]:
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
-
-
-def _written(offsets: list[int]) -> str:
-    """`5-9,12`: neighbours as one range."""
-    ranges: list[list[int]] = []
-    for offset in offsets:
-        if ranges and ranges[-1][1] == offset - 1:
-            ranges[-1][1] = offset
-        else:
-            ranges.append([offset, offset])
-    return ",".join(f"{first}-{last}" if first < last else f"{first}" for first, last in ranges)
+    def _dead_headers(self) -> list[tuple[str, bytes | None]]:
+        return [(name, value) for name, value in self.record.headers if name.startswith(PREFIX)]
 
 
 class DeadLetterTopic:
@@ -123,6 +90,8 @@ class DeadLetterTopic:
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self.topic, self._dead = topic, topic + SUFFIX
         self._bootstrap_servers, self._group = bootstrap_servers, f"{topic}{SUFFIX}.redrive"
+        # Of the last redrive: why letters were left, and how many for each reason.
+        self.passed_over = Counter[str]()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -159,33 +128,42 @@ class DeadLetterTopic:
             raise NoSuchLetter
         return found[0]
 
-    async def redrive(self, chosen: Callable[[DeadLetter], bool] = lambda _: True) -> int:
+    async def redrive(
+        self, chosen: Callable[[DeadLetter], bool] = lambda _: True, *, must_remember: bool = False
+    ) -> int:
         """Send the messages of the letters that wait, and are chosen, back; returns how many.
 
         Groups that have handled a message know it by its id and pass over it. A message that died in several groups is
-        sent once, for each would bury each copy again. What dies meanwhile is left for the next time.
+        sent once, for each would bury each copy again. What dies meanwhile is left for the next time. A letter that
+        cannot be read, or whose message the topic does not take, is left too, and counted in `passed_over`.
+
+        Args:
+            must_remember: send nothing that cannot be remembered as sent. Otherwise the next redrive sends it again,
+                which the inbox makes harmless.
 
         Raises:
             TooScattered: see there; what was sent until then is remembered.
+            KafkaError: no broker answers any more; what was sent until then is remembered.
         """
-        sent: set[tuple[str, str]] = set()
+        outcome: dict[tuple[str, str], str] = {}
         first: dict[TopicPartition, int] = {}
-        async with _clients(self._bootstrap_servers, self._group, self._partitions) as (target, keeper):
+        self.passed_over.clear()
+        async with _clients(self._bootstrap_servers, self._group, self._partitions, self._onlooker) as (sender, keeper):
             async for letter in self.letters():
                 place = _place(letter.record)
                 first.setdefault(place, letter.record.offset)
                 if letter.is_redriven or not chosen(letter):
                     continue
-                self._redriven[place].add(letter.record.offset, first[place])
-                remembered: Mapping[TopicPartition, OffsetAndMetadata] = {place: self._redriven[place].to_commit()}
-                if letter.died_as not in sent:
-                    record = letter.record
-                    await target.send_and_wait(
-                        self.topic, record.value, key=record.key, headers=original(record.headers)
-                    )
-                    sent.add(letter.died_as)
-                await keeper.commit(remembered)
-        return len(sent)
+                after = self._redriven[place].with_one_more(letter.record.offset, first[place])
+                commit = _commit(after, must_remember=must_remember)
+                if (died_as := letter.died_as) not in outcome:
+                    outcome[died_as] = letter.passed_over or await sender.send(letter.record)
+                if why := outcome[died_as]:
+                    self.passed_over[why] += 1
+                elif commit is not None:
+                    self._redriven[place] = after
+                    await keeper.commit({place: commit})
+        return sum(not why for why in outcome.values())
 
     async def redrive_one(self, partition: int, offset: int) -> None:
         """Send one letter's message back; the letters that other groups made of the same message count as sent too.
@@ -193,12 +171,24 @@ class DeadLetterTopic:
         Raises:
             NoSuchLetter: there is none.
             RedrivenAlready: it was sent before.
+            PassedOver: it cannot be sent back, or the topic does not take it; the message says why.
             TooScattered: see there.
         """
         letter = await self.letter(partition, offset)
         if letter.is_redriven:
             raise RedrivenAlready
-        await self.redrive(lambda other: other.died_as == letter.died_as)
+        if not await self.redrive(lambda other: other.died_as == letter.died_as, must_remember=True):
+            raise PassedOver("; ".join(self.passed_over))
+
+
+def _commit(redriven: Redriven, *, must_remember: bool) -> OffsetAndMetadata | None:
+    """None where there is no room to remember it, and it need not be remembered."""
+    try:
+        return redriven.to_commit()
+    except TooScattered:
+        if must_remember:
+            raise
+        return None
 
 
 def _place(record: Record) -> TopicPartition:
@@ -207,21 +197,14 @@ def _place(record: Record) -> TopicPartition:
 
 @asynccontextmanager
 async def _clients(
-    bootstrap_servers: str, group: str, partitions: list[TopicPartition]
-) -> AsyncGenerator[tuple[AIOKafkaProducer, AIOKafkaConsumer]]:
+    bootstrap_servers: str, group: str, partitions: list[TopicPartition], onlooker: Onlooker
+) -> AsyncGenerator[tuple[Sender, AIOKafkaConsumer]]:
     """What sends, and what commits: it is given the partitions, joins nobody, and fetches nothing."""
     async with AsyncExitStack() as stack:
-        target = AIOKafkaProducer(
-            bootstrap_servers=bootstrap_servers,
-            acks="all",
-            enable_idempotence=True,
-            max_request_size=MESSAGE_BYTES_MAX,
-        )
-        stack.push_async_callback(target.stop)
-        await target.start()
+        sender = await stack.enter_async_context(Sender(bootstrap_servers, onlooker))
         keeper = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
         stack.push_async_callback(keeper.stop)
         await keeper.start()
         keeper.assign(partitions)
         keeper.pause(*partitions)
-        yield target, keeper
+        yield sender, keeper

@@ -39,6 +39,12 @@ class NoSystem(Failure):
     exit_code = 4
 
 
+class NoBroker(NoSystem):
+    """Kafka does not answer who wants to send dead letters back: nothing was sent, or not all."""
+
+    exit_code = 2
+
+
 class ProgramFailed(NoSystem):
     """A program that was asked, such as docker or psql, ended with an error; `said` is what it said alone."""
 

@@ -6,7 +6,8 @@ from aiokafka.structs import OffsetAndMetadata
 from chassis import kafka
 from chassis.dead_letters import DeadLetters
 from chassis.kafka import Producer
-from chassis.redrive import DeadLetter, DeadLetterTopic, NoSuchLetter, Redriven, RedrivenAlready, TooScattered
+from chassis.redrive import DeadLetter, DeadLetterTopic, NoSuchLetter, RedrivenAlready
+from chassis.redriven import Redriven, TooScattered
 from chassis.settings import ServiceSettings
 from chassis.tests.surroundings import Topic, event, send
 

@@ -16,6 +16,8 @@ from infra.local.probes import http_ok
 
 HOST = "127.0.0.1"
 PORTS = {"gateway": 8080, "card-network": 8090, "kafka": 9092, "jaeger": 16686}
+# The trace store's other port, by which it takes spans.
+OTLP, OTLP_PORT = "jaeger, spans", 4317
 POLL_SECONDS = 0.1
 RECENT_SECONDS = 1.0
 # What answers over HTTP as soon as it is there, beside the health checks, which look from inside.
@@ -53,7 +55,8 @@ async def inside() -> "Containers":
     if not any(row["Service"] == "gateway" for row in rows):
         raise NoSystem("Nothing runs here. Start the shop first: docker compose up --detach --wait")
     addresses = {name: f"{name}:{port}" for name, port in PORTS.items()}
-    return Containers(asked, rows, {**addresses, "kafka": "kafka:19092"}, is_inside=True)
+    addresses |= {"kafka": "kafka:19092", OTLP: f"jaeger:{OTLP_PORT}"}
+    return Containers(asked, rows, addresses, is_inside=True)
 
 
 async def _rows(asked: Docker) -> list[Json]:
@@ -70,6 +73,8 @@ def _published(rows: Sequence[Json]) -> dict[str, str]:
         for publisher in row["Publishers"] or ():
             if publisher["PublishedPort"] and publisher["TargetPort"] == PORTS.get(row["Service"]):
                 found[row["Service"]] = f"{HOST}:{publisher['PublishedPort']}"
+            if publisher["PublishedPort"] and (row["Service"], publisher["TargetPort"]) == ("jaeger", OTLP_PORT):
+                found[OTLP] = f"{HOST}:{publisher['PublishedPort']}"
     return found
 
 
@@ -90,6 +95,7 @@ class Containers:
         self._newest, self._asked_at = rows, time.monotonic()
         self.gateway_url = f"http://{addresses['gateway']}"
         self.traces_url = f"http://{addresses['jaeger']}"
+        self.otlp = f"http://{addresses[OTLP]}" if OTLP in addresses else ""
         self.card_network_url = f"http://{addresses['card-network']}"
         self.kafka = addresses["kafka"]
         published = _published(rows)

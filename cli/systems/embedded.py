@@ -45,6 +45,7 @@ class Embedded:
         self._folder, self._state = folder, state
         self.gateway_url: str = state["gateway_url"]
         self.traces_url: str = state["traces_url"]
+        self.otlp: str = state["otlp"]
         self.card_network_url: str = state["card_network_url"]
         self.kafka: str = state["kafka"]
 

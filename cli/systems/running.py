@@ -52,6 +52,11 @@ class Running(Protocol):
     def traces_url(self) -> str: ...
 
     @property
+    def otlp(self) -> str:
+        """Where spans go; empty where this process reaches nobody who takes them."""
+        ...
+
+    @property
     def card_network_url(self) -> str: ...
 
     @property

@@ -1,9 +1,11 @@
 """`shop dead-letters`: what could not be handled, and the way back."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -98,9 +100,56 @@ async def test_a_topic_is_sent_back_without_what_was_sent_by_itself(shop: Comman
     await died(shop, "order.events", one["orderId"], 4)
     sent = (await shop.run("dead-letters", "redrive", "order.events.dead", "--json")).json
     # The one that was sent by itself has died again meanwhile, so it waits too.
-    assert sent == {"topic": "order.events", "sent": len(waiting)}
+    assert sent == {"topic": "order.events", "sent": len(waiting), "passedOver": {}}
     await died(shop, "order.events", one["orderId"], 6)
     await died(shop, "order.events", other["orderId"], 4)
+
+
+async def test_a_letter_that_cannot_be_read_is_passed_over(shop: Commands, system: System) -> None:
+    """The others are sent; what was left, and why, is said."""
+    await shop.run("dead-letters", "redrive", "inventory.events")
+    async with AIOKafkaProducer(bootstrap_servers=system.kafka) as producer:
+        for headers in ([("dead_partition", None)], [("dead_group", b"\xff")], [("dead_partition", b"7")]):
+            sent = await producer.send_and_wait("inventory.events.dead", b"", key=b"a", headers=headers)
+    told = (await shop.run("dead-letters", "redrive", "inventory.events", "--json")).json
+    reasons = ["header 'dead_partition' is null", "header 'dead_group' is not UTF-8"]
+    assert (told["sent"] >= 1, told["passedOver"]) == (True, dict.fromkeys(reasons, 1))
+    said = await shop.run("dead-letters", "redrive", "inventory.events")
+    assert said.code == 0
+    assert said.out.endswith(f"2 letters were passed over:\n  1 × {reasons[0]}\n  1 × {reasons[1]}\n")
+    one = f"inventory.events/{sent.partition}/{sent.offset - 1}"
+    refused = await shop.run("dead-letters", "redrive", one)
+    assert (refused.code, "was passed over: header 'dead_group' is not UTF-8" in refused.errors) == (6, True)
+    assert (await shop.run("dead-letters", "show", one)).code == 0
+
+
+async def test_a_redrive_can_be_found_in_the_trace_store(shop: Commands, system: System) -> None:
+    """It is a trace of its own, that links to the one the message died in."""
+    first, _ = await corrupt(shop, system)
+    assert (await shop.run("dead-letters", "redrive", first["id"])).code == 0
+
+    async def look() -> Any:
+        async with httpx.AsyncClient(base_url=system.traces_url) as store:
+            query = {"query.service_name": "command-line", "query.operation_name": "redrive order.events"}
+            now = datetime.now(UTC)
+            query["query.start_time_min"] = (now - timedelta(minutes=5)).isoformat()
+            query["query.start_time_max"] = (now + timedelta(minutes=5)).isoformat()
+            answer = await store.get("/api/v3/traces", params=query)
+            return first["orderId"] in answer.text
+
+    assert await eventually(look)
+
+
+async def test_without_kafka_a_redrive_says_so_in_one_line(shop: Commands, system: System) -> None:
+    """And by its exit code, whether it is a topic or a letter."""
+    await system.broker_down()
+    try:
+        for what in ("order.events", "order.events/0/1"):
+            said = await shop.run("dead-letters", "redrive", what)
+            assert (said.code, said.out) == (2, "")
+            assert said.errors == f"Kafka at {system.kafka} does not answer; `./shop doctor` says more.\n"
+    finally:
+        await system.broker_up()
 
 
 async def test_where_nothing_died_there_is_nothing_to_send(shop: Commands) -> None:

@@ -1,13 +1,14 @@
 """`shop dead-letters`: the messages that could not be handled, and the way back for them."""
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from catalogue import DEAD, TOPICS
-from cli.failures import Malformed, Unknown, WrongState
+from cli.failures import Malformed, NoBroker, NoSystem, Unknown, WrongState
 from cli.session import Session, runs
 from cli.values import counted, moment
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from chassis.redrive import DeadLetter
 
 _ID = re.compile(r"(?P<topic>.+)/(?P<partition>\d+)/(?P<offset>\d+)")
+
+# Of the reasons why letters were passed over.
+_REASONS_MAX = 10
 
 Json = dict[str, Any]
 
@@ -167,33 +171,42 @@ async def redrive(session: Session, what: str) -> None:
     """Send one dead letter back, by its ID, or all of a TOPIC that wait; under the event ids that they had.
 
     Groups that have handled a message know it and pass over it. A message that died in several groups is sent once.
-    Exit code 6 if the letter was sent back before.
+    A letter that cannot be read, or whose message the topic does not take, is passed over, and goes on waiting.
+    Exit code 2 if Kafka does not answer, 6 if the letter was sent back before, or cannot be.
     """
-    from chassis.redrive import DeadLetterTopic, TooScattered
+    from chassis.redrive import DeadLetterTopic
     from cli.records import asking
+    from cli.tracing import exporting
 
     is_one = "/" in what
     topic = _place(what)[0] if is_one else _topic(what)
-    kafka, out = (await session.system()).kafka, session.out
-    async with asking(kafka), DeadLetterTopic(kafka, topic) as dead:
-        try:
+    system, out = await session.system(), session.out
+    try:
+        async with exporting(system.otlp), asking(system.kafka), DeadLetterTopic(system.kafka, topic) as dead:
             sent = await _redrive_one(dead, what) if is_one else await dead.redrive()
-        except TooScattered:
-            raise WrongState(
-                f"So many letters of {topic} were sent back one by one that no more can be remembered; send back all"
-                f" that wait: ./shop dead-letters redrive {topic}"
-            ) from None
-    verb = "was" if sent == 1 else "were"
+    except NoSystem as away:
+        raise NoBroker(str(away)) from None
     out.show(
-        {"topic": topic, "sent": sent},
-        lambda _: out.say(
-            f"{counted(sent, 'message')} {verb} sent back to {topic}." if sent else f"No dead letter of {topic} waits."
-        ),
+        {"topic": topic, "sent": sent, "passedOver": dict(dead.passed_over)},
+        lambda _: out.say("\n".join(_redriven(topic, sent, dead.passed_over))),
     )
 
 
+def _redriven(topic: str, sent: int, passed_over: Counter[str]) -> list[str]:
+    left = passed_over.total()
+    verb = "was" if sent == 1 else "were"
+    if not sent and not left:
+        return [f"No dead letter of {topic} waits."]
+    lines = [f"{counted(sent, 'message')} {verb} sent back to {topic}."]
+    if left:
+        lines.append(f"{counted(left, 'letter')} {'was' if left == 1 else 'were'} passed over:")
+        lines += [f"  {count} × {why}" for why, count in passed_over.most_common(_REASONS_MAX)]
+    return lines
+
+
 async def _redrive_one(dead: Any, letter_id: str) -> int:
-    from chassis.redrive import NoSuchLetter, RedrivenAlready
+    from chassis.redrive import NoSuchLetter, PassedOver, RedrivenAlready
+    from chassis.redriven import TooScattered
 
     _, partition, offset = _place(letter_id)
     try:
@@ -204,6 +217,13 @@ async def _redrive_one(dead: Any, letter_id: str) -> int:
         raise WrongState(
             f"Dead letter {letter_id} was sent back already. If it died again, that is a new one:"
             f" ./shop dead-letters list {dead.topic}"
+        ) from None
+    except PassedOver as why:
+        raise WrongState(f"Dead letter {letter_id} was passed over: {why}.") from None
+    except TooScattered:
+        raise WrongState(
+            f"So many letters of {dead.topic} were sent back one by one that no more can be remembered; send back all"
+            f" that wait: ./shop dead-letters redrive {dead.topic}"
         ) from None
     return 1
 

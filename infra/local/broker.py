@@ -53,6 +53,19 @@ class MockBroker:
     def set_up(self) -> None:
         self._switch("rd_kafka_mock_broker_set_up")
 
+    def set_leader(self, topic: str, partition: int, broker_id: int) -> None:
+        """Let a broker lead the partition, or nobody: -1."""
+        lead = self._function(
+            "rd_kafka_mock_partition_set_leader",
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_int32,
+            ctypes.c_int32,
+        )
+        if error := lead(self._cluster, topic.encode(), partition, broker_id):
+            raise BrokerFailed(f"rd_kafka_mock_partition_set_leader answered {error}")
+
     def _client(self) -> int:
         """The mock cluster lives inside a client, which itself connects nowhere."""
         error = ctypes.create_string_buffer(_ERROR_BYTES)

@@ -59,6 +59,7 @@ class System:
         self.ports = ports
         self.gateway_url = f"http://{_HOST}:{ports.gateway}"
         self.traces_url = f"http://{_HOST}:{ports.traces}"
+        self.otlp = f"http://{_HOST}:{ports.otlp}"
         self.card_network_url = f"http://{_HOST}:{ports.card_network}"
         self._folder = folder
         self._settings = environment or {}
@@ -111,6 +112,7 @@ class System:
         return {
             "gateway_url": self.gateway_url,
             "traces_url": self.traces_url,
+            "otlp": self.otlp,
             "card_network_url": self.card_network_url,
             "kafka": self.kafka,
             "postgres": self._postgres.reading(),
