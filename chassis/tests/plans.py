@@ -56,13 +56,12 @@ class Statements:
 
     async def explain(self, name: str) -> Done:
         """Carry it out in a transaction that is rolled back, and say what was done."""
-        transaction = self._connection.transaction()
-        await transaction.start()
+        await self._connection.execute("BEGIN")
         explain = f'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE "{name}"{self._parameters[name]}'
         try:
-            said = await self._connection.fetchval(explain)
+            [said] = await self._connection.fetchrow(explain)
         finally:
-            await transaction.rollback()
+            await self._connection.execute("ROLLBACK")
         [plan] = json.loads(said)
         nodes = list(_nodes(plan["Plan"]))
         return Done(

@@ -209,8 +209,8 @@ def test_an_event_without_a_time_has_its_record_s(sent: list[tuple[str, bytes | 
     assert parse(headers(ENVELOPE), b"payload", AT_MS).time == ENVELOPE.time
 
 
-@pytest.mark.parametrize("timestamp_ms", [NO_TIMESTAMP, -(2**63), 2**63 - 1, 253_402_300_800_000])
-def test_a_record_without_a_usable_timestamp_has_just_come(timestamp_ms: int) -> None:
+@pytest.mark.parametrize("timestamp_ms", [None, NO_TIMESTAMP, -(2**63), 2**63 - 1, 253_402_300_800_000])
+def test_a_record_without_a_usable_timestamp_has_just_come(timestamp_ms: int | None) -> None:
     """A producer may send none, or any number at all."""
     before = datetime.now(UTC)
     assert before <= parse(with_header("ce_time"), b"", timestamp_ms).time <= datetime.now(UTC)

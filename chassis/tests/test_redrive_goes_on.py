@@ -17,7 +17,7 @@ from chassis.redrive import DeadLetterTopic, PassedOver
 from chassis.redrive_sender import REDRIVEN
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes
-from chassis.tests.surroundings import Broker, Topic, event, header, send, values
+from chassis.tests.surroundings import Leaderless, Topic, event, header, send, values
 
 # A real broker has no partitions that lose their leaders at a word.
 pytestmark = pytest.mark.parametrize("containers", ["embedded"], indirect=True)
@@ -120,7 +120,7 @@ def of_partition(partition: int, count: int) -> list[str]:
 
 
 async def test_a_partition_without_a_leader_costs_its_time_once(
-    broker: Broker, dead: DeadLetterTopic, topic: Topic, graveyard: Producer
+    broker: Leaderless, dead: DeadLetterTopic, topic: Topic, graveyard: Producer
 ) -> None:
     """However many letters are for it; all others are sent, and those that were left are sent when it has one again."""
     await topic.records()
@@ -141,7 +141,7 @@ async def test_a_partition_without_a_leader_costs_its_time_once(
 
 
 async def test_without_a_broker_nothing_is_passed_over(
-    broker: Broker, dead: DeadLetterTopic, topic: Topic, graveyard: Producer
+    broker: Leaderless, dead: DeadLetterTopic, topic: Topic, graveyard: Producer
 ) -> None:
     """That is no fault of the letters: it fails, in time, and a later redrive sends them."""
     await topic.records()

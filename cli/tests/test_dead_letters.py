@@ -111,12 +111,12 @@ async def test_a_letter_that_cannot_be_read_is_passed_over(shop: Commands, syste
     async with AIOKafkaProducer(bootstrap_servers=system.kafka) as producer:
         for headers in ([("dead_partition", None)], [("dead_group", b"\xff")], [("dead_partition", b"7")]):
             sent = await producer.send_and_wait("inventory.events.dead", b"", key=b"a", headers=headers)
+    told = (await shop.run("dead-letters", "redrive", "inventory.events", "--json")).json
+    reasons = ["header 'dead_partition' is null", "header 'dead_group' is not UTF-8"]
+    assert (told["sent"] >= 1, told["passedOver"]) == (True, dict.fromkeys(reasons, 1))
     said = await shop.run("dead-letters", "redrive", "inventory.events")
-    assert (said.code, said.out) == (
-        0,
-        "1 message was sent back to inventory.events.\n2 letters were passed over:\n"
-        "  1 × header 'dead_partition' is null\n  1 × header 'dead_group' is not UTF-8\n",
-    )
+    assert said.code == 0
+    assert said.out.endswith(f"2 letters were passed over:\n  1 × {reasons[0]}\n  1 × {reasons[1]}\n")
     one = f"inventory.events/{sent.partition}/{sent.offset - 1}"
     refused = await shop.run("dead-letters", "redrive", one)
     assert (refused.code, "was passed over: header 'dead_group' is not UTF-8" in refused.errors) == (6, True)
