@@ -88,6 +88,12 @@ def test_what_a_container_says_is_bounded(services: dict[str, Any]) -> None:
 
 
 @pytest.mark.docker
+def test_an_open_transaction_holds_readers_up_for_a_minute_at_most(services: dict[str, Any]) -> None:
+    """Nobody reads on behind it, and a foreign producer may leave one open."""
+    assert services["kafka"]["environment"]["KAFKA_TRANSACTION_MAX_TIMEOUT_MS"] == "60000"
+
+
+@pytest.mark.docker
 def test_containers_may_do_little(services: dict[str, Any]) -> None:
     """No capability, no new privilege, and ours do not write to the root file system; PostgreSQL starts as root."""
     for name, service in services.items():
