@@ -32,32 +32,27 @@ CLAIM_MARGIN_SECONDS = 2.0
 BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX = 0.1, 5.0
 
 # A claim lasts past the RPC's deadline, so no two dispatchers deliver the same row at the same time. MATERIALIZED,
-# because a subquery that skips locked rows finds others each time it runs, and in IN (…) it may run for every row.
-# A probe of a target that is gone is no attempt: else a command would be the slower to go out the longer it has waited.
-# Due by the statement's time: clock_timestamp() is no condition for an index, each row that waits would be asked.
-_CLAIM = Sql(
-    "UPDATE command_outbox",
-    """
+# because a subquery that skips locked rows finds others each time it runs; VALUES and an array of what is due, because
+# the planner takes both for short. A probe of a target that is gone is no attempt: a command would otherwise go out the
+# later the longer it has waited.
+_CLAIM = """
     WITH delivered AS (
         DELETE FROM command_outbox WHERE id = ANY(CAST(:delivered AS uuid[]))
     ), due AS MATERIALIZED (
-        SELECT waiting.id, target.attempt
-        FROM unnest(CAST(:targets AS text[]), CAST(:rooms AS integer[]), CAST(:attempts AS integer[]))
-             AS target (name, room, attempt)
-        CROSS JOIN LATERAL (
+        SELECT waiting.id FROM (VALUES {targets}) AS target (name, room) CROSS JOIN LATERAL (
             SELECT id FROM command_outbox
             WHERE split_part(method, '/', 2) = target.name AND next_attempt_at <= statement_timestamp()
               AND id <> ALL(CAST(:delivered AS uuid[]))
             ORDER BY next_attempt_at LIMIT target.room FOR UPDATE SKIP LOCKED
         ) AS waiting
     )
-    UPDATE command_outbox o SET attempts = o.attempts + due.attempt,
-           next_attempt_at = clock_timestamp() + make_interval(secs => :claim_seconds)
-    FROM due WHERE o.id = due.id
-    RETURNING o.id, o.saga_id, o.step, o.direction, o.attempt, o.method, o.payload, o.traceparent, o.tracestate,
-              o.attempts, o.next_attempt_at, extract(epoch FROM clock_timestamp() - o.created_at) AS age_seconds
-    """,
-)
+    UPDATE command_outbox
+    SET attempts = attempts + CASE WHEN split_part(method, '/', 2) = ANY(CAST(:gone AS text[])) THEN 0 ELSE 1 END,
+        next_attempt_at = clock_timestamp() + make_interval(secs => :claim_seconds)
+    WHERE id = ANY(ARRAY(SELECT id FROM due))
+    RETURNING id, saga_id, step, direction, attempt, method, payload, traceparent, tracestate, attempts,
+              next_attempt_at, extract(epoch FROM clock_timestamp() - created_at) AS age_seconds
+    """
 # The end of a claim tells it from every later one, and from a command that was sent again meanwhile.
 _DEFER = Sql(
     "UPDATE command_outbox",
@@ -78,6 +73,15 @@ _WAITING = Sql(
 _DELETE = Sql("DELETE command_outbox", "DELETE FROM command_outbox WHERE id = :id")
 
 _DELIVERED = telemetry.meter.create_counter("shop.commands", description="Deliveries of commands, by outcome.")
+
+
+def claim(targets: int) -> Sql:
+    """The one statement that settles what is delivered, and claims what is due for each of so many targets."""
+    values = (
+        f"((CAST(:targets AS text[]))[{place}], (CAST(:rooms AS integer[]))[{place}])"
+        for place in range(1, targets + 1)
+    )
+    return Sql("UPDATE command_outbox", _CLAIM.format(targets=", ".join(values)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ class Dispatcher:
         self._database, self._channels, self._refused = database, channels, refused
         self._source = code(decided_by)
         self._targets = Targets(channels, concurrency_max)
+        self._claim_sql = claim(len(channels))
         self._calls: dict[str, Callable[..., Awaitable[bytes]]] = {}
         self._queue = WorkQueue(
             "dispatcher",
@@ -129,23 +134,24 @@ class Dispatcher:
         database.on_commit(commands.CHANNEL, self._queue.wake)
 
     async def _claim(self, room: int, delivered: Sequence[UUID]) -> Sequence[Row]:
-        # All targets in one statement. Without room, as at the end, nothing is claimed.
-        targets = self._targets.with_room() if room else []
-        if not targets and not delivered:
+        rooms = self._targets.rooms()
+        if not any(rooms.values()) and not delivered:
             return ()
         async with self._database.single() as once:
             with telemetry.unrecorded():
                 rows = await once.all(
-                    _CLAIM,
+                    self._claim_sql,
                     delivered=list(delivered),
                     claim_seconds=RPC_DEADLINE_SECONDS + CLAIM_MARGIN_SECONDS,
-                    targets=[target.name for target, _ in targets],
-                    rooms=[target_room for _, target_room in targets],
-                    attempts=[int(not target.is_gone) for target, _ in targets],
+                    targets=[target.name for target in rooms],
+                    # Without room in the queue, as at the end, nothing is claimed.
+                    rooms=[target_room if room else 0 for target_room in rooms.values()],
+                    gone=[target.name for target in rooms if target.is_gone],
                 )
         claimed = Counter(self._targets.of(row.method) for row in rows)
-        for target, _ in targets:
-            target.begin(claimed[target])
+        for target, target_room in rooms.items():
+            if target_room:
+                target.begin(claimed[target])
         return rows
 
     def _call(self, method: str) -> Callable[..., Awaitable[bytes]]:

@@ -134,7 +134,6 @@ class Targets:
         """
         return self._targets[method.split("/")[1]]
 
-    def with_room(self) -> list[tuple[Target, int]]:
-        """Those that may be called now, and how often."""
-        rooms = [(target, target.room()) for target in self._targets.values()]
-        return [(target, room) for target, room in rooms if room > 0]
+    def rooms(self) -> dict[Target, int]:
+        """For how many more calls each has room now."""
+        return {target: target.room() for target in self._targets.values()}
