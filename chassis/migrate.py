@@ -93,6 +93,8 @@ async def _upgrade(owner_url: str, migrations: Path) -> bool:
 
     engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, async_creator=opened)
     working = asyncio.create_task(_migrate(engine, migrations))
+    # What it ends with once it is given up is nobody's any more.
+    working.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     try:
         await _while_seen(working, url, driver)
         return await working

@@ -182,8 +182,9 @@ async def test_a_replica_that_is_frozen_while_it_migrates_is_passed_by(
 
 
 # What the connection carries in all, and where its session waits between a statement's parsing and its execution.
-@pytest.mark.parametrize("carried_bytes", [1_500, 2_500, 4_000])
-@pytest.mark.parametrize("ways", [BOTH, ("to_client",)])
+@pytest.mark.parametrize(
+    ("carried_bytes", "ways"), [(1_500, BOTH), (2_500, BOTH), (4_000, BOTH), (2_500, ("to_client",))]
+)
 async def test_a_migration_whose_connection_goes_silent_is_begun_again(
     postgres: Server,
     own_database: OwnDatabase,
