@@ -217,6 +217,8 @@ class Database:
                 "statement_timeout": "5000",
                 "lock_timeout": "3000",
                 "idle_in_transaction_session_timeout": "10000",
+                # Between a statement's parsing and its execution no other limit runs, however silent the client is.
+                "transaction_timeout": "12000",
                 # A session whose client is gone, killed or tired of waiting, holds its locks no longer than this.
                 "client_connection_check_interval": "1000",
                 # One whose client cannot be heard any more would be kept for ever, and there are only so many.

@@ -47,7 +47,23 @@ RETRY_SECONDS = 1.0
 LOCKED_SECONDS_MAX = 8.0
 # How often another connection looks whether the server is still at the statement that is waited for.
 LOOK_SECONDS = 3.0
-_SEEN = "SELECT state = 'active' AS works, state_change FROM pg_stat_activity WHERE pid = $1"
+# A session may count as active while it waits for the client, between a statement's parsing and its execution: then no
+# limit of the server's runs.
+_SEEN = """
+    SELECT state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' AS works, state_change
+    FROM pg_stat_activity WHERE pid = $1
+"""
+# The server does not hear of a client that is frozen or cut off, so whoever waits for its lock ends its session.
+PASSED_BY_SECONDS = 8.0
+_PASS_BY = text(
+    """
+    SELECT a.pid, pg_terminate_backend(a.pid)
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid JOIN pg_database d ON d.oid = l.database
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND d.datname = current_database()
+      AND (CAST(l.classid AS bigint) << 32 | CAST(l.objid AS bigint)) = :lock
+      AND a.wait_event_type = 'Client' AND a.state_change < clock_timestamp() - make_interval(secs => :seconds)
+    """
+)
 
 
 async def to_head(owner_url: SecretStr, migrations: Path, stopping: asyncio.Event) -> None:
@@ -77,6 +93,8 @@ async def _upgrade(owner_url: str, migrations: Path) -> bool:
 
     engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, async_creator=opened)
     working = asyncio.create_task(_migrate(engine, migrations))
+    # What it ends with once it is given up is nobody's any more.
+    working.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     try:
         await _while_seen(working, url, driver)
         return await working
@@ -92,7 +110,8 @@ async def _migrate(engine: AsyncEngine, migrations: Path) -> bool:
     async with engine.connect() as connection:
         # The session's, and not a transaction's: each migration has one of its own.
         if not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
-            log.info("the migration waits: another replica is at it")
+            passed_by = await connection.execute(_PASS_BY, {"lock": _LOCK, "seconds": PASSED_BY_SECONDS})
+            log.info("the migration waits: another replica is at it", frozen=[row.pid for row in passed_by])
             return False
         if await connection.run_sync(is_ahead, migrations):
             log.warning("the database is of a newer version, and stays as it is")
@@ -122,13 +141,14 @@ async def _while_seen(working: asyncio.Task[bool], url: str, driver: asyncpg.Con
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 seen = await looking.fetchrow(_SEEN, pid)
+                if seen is not None and (seen["works"] or seen["state_change"] != idle_since):
+                    idle_since = seen["state_change"]
+                    continue
+                await looking.execute("SELECT pg_terminate_backend($1)", pid)
         except (TimeoutError, asyncpg.PostgresError):
             continue
         finally:
             looking.terminate()
-        if seen is not None and (seen["works"] or seen["state_change"] != idle_since):
-            idle_since = seen["state_change"]
-            continue
         driver.terminate()
         await asyncio.wait({working}, timeout=CONNECT_SECONDS_MAX)
         raise Unavailable("the connection of the migration has gone silent")

@@ -266,6 +266,7 @@ async def test_a_session_has_a_statement_a_lock_and_an_idle_timeout(database: Da
         ("statement_timeout", "5s"),
         ("lock_timeout", "3s"),
         ("idle_in_transaction_session_timeout", "10s"),
+        ("transaction_timeout", "12s"),
     ):
         async with database.single() as once:
             row = await once.first(Sql("SHOW setting", f"SHOW {name}"))

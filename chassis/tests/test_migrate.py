@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from chassis import migrate
 from chassis.database import Database, Sql, Transaction
 from chassis.testing import eventually
-from chassis.tests.network import network
+from chassis.tests.network import BOTH, network
 from chassis.tests.surroundings import INSERT_EFFECT, OwnDatabase, Server, effects
 
 ENVIRONMENT = """
@@ -181,22 +181,48 @@ async def test_a_replica_that_is_frozen_while_it_migrates_is_passed_by(
             await child.wait()
 
 
+# What the connection carries in all, and where its session waits between a statement's parsing and its execution.
+@pytest.mark.parametrize(
+    ("carried_bytes", "ways"), [(1_500, BOTH), (2_500, BOTH), (4_000, BOTH), (2_500, ("to_client",))]
+)
 async def test_a_migration_whose_connection_goes_silent_is_begun_again(
-    postgres: Server, own_database: OwnDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: Server,
+    own_database: OwnDatabase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    carried_bytes: int,
+    ways: Collection[str],
 ) -> None:
-    """However long a statement may take: another connection shows that the answer was given, and was not heard."""
+    """However long a statement may take: another connection shows that the server waits for us, and ends that."""
     monkeypatch.setattr(migrate, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(migrate, "_SETTINGS", migrate._SETTINGS | {"idle_in_transaction_session_timeout": "1500"})  # pyright: ignore[reportPrivateUsage]
-    folder = versions(tmp_path, f'{ADD_COLUMN}; op.execute("SELECT pg_sleep(1)")')
+    folder = versions(tmp_path, f'{ADD_COLUMN}; op.execute("SELECT pg_sleep(0.2)")')
     async with network(postgres.port) as between:
         address, name = own_database.url.get_secret_value().rpartition("@")[0], own_database.NAME
         url = SecretStr(f"{address}@127.0.0.1:{between.port}/{name}")
         migrating = asyncio.create_task(migrate.to_head(url, folder, asyncio.Event()))
-        await eventually(lambda: own_database.value("SELECT count(*) FROM pg_stat_activity WHERE query ~ 'sleep.1'"))
-        between.swallow(("to_client",), links=1)
+        while not between.links or between.links[0].carried_bytes < carried_bytes:  # noqa: ASYNC110 - at that very byte
+            await asyncio.sleep(0)
+        between.swallow(ways, links=1)
         async with asyncio.timeout(15):
             await migrating
     assert await has_note(own_database)
+
+
+@pytest.mark.parametrize("state", ["SELECT 1", "BEGIN"])
+async def test_who_holds_the_migrations_and_is_frozen_is_passed_by(
+    own_database: OwnDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Also a replica of a version before, whose session has no limits: whoever waits for it ends it."""
+    monkeypatch.setattr(migrate, "PASSED_BY_SECONDS", 0.5)
+    frozen: asyncpg.Connection = await asyncpg.connect(
+        own_database.url.get_secret_value().replace("+asyncpg", ""), timeout=5
+    )
+    try:
+        await frozen.execute(f"{state}; SELECT pg_advisory_lock({migrate._LOCK})")  # pyright: ignore[reportPrivateUsage]
+        await head(own_database, versions(tmp_path, ADD_COLUMN))
+        assert await has_note(own_database)
+    finally:
+        frozen.terminate()
 
 
 async def test_a_statement_that_takes_its_time_is_waited_for(
