@@ -19,8 +19,10 @@ RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.05, 2.0
 # A batch holds the rows of many orders and must not wait for the one that is locked: its messages then go alone.
 BATCH_LOCK_SECONDS = 0.25
 BATCH_STATEMENT_SECONDS = 2.0
+# Whoever waits for one row holds those that it has locked already, and others may need them: so it waits briefly, and
+# comes again. In a queue of healthy transactions, of a few milliseconds each, that is long.
+LOCK_SECONDS = 0.2
 # What a session has, see `database`.
-LOCK_SECONDS = 3.0
 STATEMENT_SECONDS = 5.0
 LOCK_SECONDS_MIN = 0.05
 # A statement that meets locks for less than this, each, has taken the rest of its time for itself.
@@ -59,14 +61,10 @@ def of_batch(keys_waiting: int) -> Limits:
 
 
 def alone(waiting: WaitingKey[Any], keys_waiting: int) -> Limits:
-    """The limits of an attempt for one key: the keys that wait share the patience of one.
-
-    The first attempt has little, for most of a batch that failed are well and must not queue behind one that is not.
-    """
+    """The limits of an attempt for one key: the keys that wait share the patience of one."""
     if waiting.is_in_doubt:
         return Limits(DOUBT_LOCK_SECONDS, STATEMENT_SECONDS)
-    longest = LOCK_SECONDS if waiting.tries else BATCH_LOCK_SECONDS
-    return Limits(_share(longest, keys_waiting), STATEMENT_SECONDS)
+    return Limits(_share(LOCK_SECONDS, keys_waiting), STATEMENT_SECONDS)
 
 
 def pause_seconds(tries: int) -> float:

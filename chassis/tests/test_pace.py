@@ -27,19 +27,23 @@ pytestmark = pytest.mark.parametrize("containers", ["embedded"], indirect=True)
 SECONDS = float(os.environ.get("PACE_SECONDS", "3"))
 ORDERS_PER_SECOND = 20
 PACE_MIN = 0.9
+# What the last ones may take on a busy machine; the lock, or the failing handler, stays as it is meanwhile.
+GRACE_SECONDS_MAX = 3.0
 PATIENT = Sql("SELECT set_config", "SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
 SLEEP = Sql("SELECT pg_sleep", "SELECT pg_sleep(60)")
 
 
-def locks(subject: str) -> str:
-    """The row that an aggregate's handler locks: its own, or the shelf that all of a kind share."""
-    return "shelf" if subject.startswith("shelf") else subject
+def locks(subject: str) -> list[str]:
+    """The rows that an aggregate's handler locks, in that order: one that everybody needs, where there is one, and then
+    its own, or the shelf that all of a kind share."""
+    return ["counter", "shelf" if subject.startswith("shelf") else subject]
 
 
 async def handle(transaction: Transaction, event: Message, envelope: Envelope) -> None:
     """Locks a row, as every handler does, fails, or takes its time."""
     subject = envelope.subject
-    await transaction.all(LOCK_EFFECT, subject=locks(subject))
+    for row in locks(subject):
+        await transaction.all(LOCK_EFFECT, subject=row)
     if subject.startswith("failing"):
         raise LookupError
     if subject.startswith("slow"):
@@ -53,8 +57,8 @@ async def locked(database: Database, rows: Sequence[str]) -> AsyncGenerator[None
         for row in rows:
             await note_effect(first, Int64Value(), event(row, 0))
     async with AsyncExitStack() as stack:
-        # One session each, as people at psql have.
-        for row in rows:
+        # One session each, as people at psql have; the counter is there, and free.
+        for row in set(rows) - {"counter"}:
             other = await stack.enter_async_context(database.transaction())
             await other.all(PATIENT)
             await other.all(LOCK_EFFECT, subject=row)
@@ -79,10 +83,11 @@ async def at_pace(act: Callable[[int], Coroutine[Any, Any, None]]) -> int:
         (["locked-0"], ["locked-0"]),
         ([f"locked-{row}" for row in range(5)], [f"locked-{row}" for row in range(5)]),
         (["shelf"], [f"shelf-{number}" for number in range(1_000)]),
+        (["locked-0", "counter"], ["locked-0"]),
         ([], [f"failing-{number}" for number in range(3)]),
         ([], ["slow"]),
     ],
-    ids=["a row is locked", "five rows are locked", "a row that many need is locked", "a handler fails", "no end"],
+    ids=["one row", "five rows", "a row that many need", "a row behind one that all need", "a handler fails", "no end"],
 )
 async def test_the_others_keep_their_pace(
     database: Database,
@@ -108,8 +113,7 @@ async def test_the_others_keep_their_pace(
         await eventually(lambda: done(database, "first"))
         async with locked(somebody, rows):
             placed = await at_pace(place)
-            applied = await done(database, "well")
-            assert len(applied) >= PACE_MIN * placed, f"{len(applied)} of {placed}"
+            await eventually(lambda: all_of(database, "well", int(PACE_MIN * placed)), seconds_max=GRACE_SECONDS_MAX)
         if rows:
             await eventually(lambda: all_of(database, rows[0].split("-")[0], placed // 5), seconds_max=30)
     await somebody.close()
