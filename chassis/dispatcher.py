@@ -20,6 +20,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from chassis import backoff, commands, grpc_client, grpc_codes, logs, telemetry
 from chassis.database import Database, Row, Sql, Transaction
+from chassis.grpc_channel import RedialledChannel
 from chassis.source import code
 from chassis.targets import PROBE_SECONDS, Target, Targets
 from chassis.telemetry import TraceContext
@@ -109,7 +110,7 @@ class Dispatcher:
     def __init__(
         self,
         database: Database,
-        channels: Mapping[str, grpc.aio.Channel],
+        channels: Mapping[str, RedialledChannel],
         refused: Refused,
         *,
         decided_by: Callable[..., Any],
@@ -213,6 +214,8 @@ class Dispatcher:
     async def _not_delivered(self, row: Row, target: Target, error: grpc.aio.AioRpcError, began_at: float) -> None:
         """Let the command wait for its next try. Of a target that is gone one line tells, and not one for each try."""
         status, reason = error.code(), f"{error.code().name}: {(error.details() or '')[:200]}"
+        if status is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._channels[target.name].distrust()
         has_gone = target.fail(row.id, status, began_at)
         if not target.is_to_blame(status, began_at):
             log.warning("command not delivered; trying again", step=row.step, order_id=row.saga_id, reason=reason)

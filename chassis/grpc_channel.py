@@ -18,6 +18,8 @@ import grpc.aio
 # gRPC asks again for a name that was not found after 1 s, then 1.6 times later each time, up to two minutes, and no
 # option sets that. Only a new channel begins anew.
 DIAL_SECONDS_MIN = 1.0
+# From one channel to the next for calls that were not answered in time: a service may be slow without standing still.
+DISTRUST_SECONDS_MIN = 3.0
 
 
 class RedialledChannel(grpc.aio.Channel):
@@ -37,10 +39,21 @@ class RedialledChannel(grpc.aio.Channel):
         """What a call that is made now goes through."""
         is_lost = self._inner.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
         if is_lost and time.monotonic() - self._dialled_at >= DIAL_SECONDS_MIN:
-            self._inner.end_with_its_calls()
-            self._lost.add(self._inner)
-            self._inner, self._dialled_at = _Inner(self._dial()), time.monotonic()
+            self._redial()
         return self._inner
+
+    def distrust(self) -> None:
+        """A call was not answered in time: later ones go through connections that a replica has to answer first.
+
+        One that stands still does not, so they pass it by at once, and not only when gRPC has noticed.
+        """
+        if time.monotonic() - self._dialled_at >= DISTRUST_SECONDS_MIN:
+            self._redial()
+
+    def _redial(self) -> None:
+        self._inner.end_with_its_calls()
+        self._lost.add(self._inner)
+        self._inner, self._dialled_at = _Inner(self._dial()), time.monotonic()
 
     async def close(self, grace: float | None = None) -> None:
         """No new calls from now on; those that are open are cancelled, or have `grace` seconds to end."""

@@ -24,13 +24,14 @@ DEFAULT_DEADLINE_SECONDS = 5.0
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 10_500, 3_000
 
 
-def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.aio.Channel:
+def connect(address: str, *, retries: bool = True, traced: bool = True) -> RedialledChannel:
     """A channel to every replica behind `address`.
 
     Args:
         address: a gRPC target, such as `127.0.0.1:50051` or `dns:///order:50051`.
         retries: calls that found nobody (UNAVAILABLE) are made again, at most twice; two layers of retries multiply.
-        traced: each call has a CLIENT span, and the caller's deadline. Off where the caller sees to both by itself.
+        traced: each call has a CLIENT span, and the caller's deadline, and one that was not answered in time lets the
+            channel `distrust` its connections. Off where the caller sees to all of it by itself.
     """
     options = [
         ("grpc.service_config", json.dumps(_service_config(retries))),
@@ -55,8 +56,13 @@ def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.
         # The proxy of `http_proxy` leads out of the house, and who is called here is inside.
         ("grpc.enable_http_proxy", 0),
     ]
-    interceptors = [UnaryClient(), StreamClient()] if traced else []
-    return RedialledChannel(lambda: grpc.aio.insecure_channel(address, options=options, interceptors=interceptors))
+
+    def dial() -> grpc.aio.Channel:
+        interceptors = [UnaryClient(lambda: channel.distrust()), StreamClient()] if traced else []
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+
+    channel = RedialledChannel(dial)
+    return channel
 
 
 def _service_config(retries: bool) -> dict[str, Any]:
@@ -120,7 +126,14 @@ def end(started: Span, code: grpc.StatusCode, details: str | None = None) -> Non
 
 
 class UnaryClient(grpc.aio.UnaryUnaryClientInterceptor):
-    """One CLIENT span for each call, ended when the call has ended, however it did."""
+    """One CLIENT span for each call, ended when the call has ended, however it did.
+
+    Args:
+        late: called for each call that was not answered in time.
+    """
+
+    def __init__(self, late: Callable[[], None]) -> None:
+        self._late = late
 
     async def intercept_unary_unary(
         self,
@@ -156,6 +169,8 @@ class UnaryClient(grpc.aio.UnaryUnaryClientInterceptor):
             end(started, grpc.StatusCode.CANCELLED)
             raise
         end(started, code, None if code is grpc.StatusCode.OK else await call.details())
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._late()
         return call
 
 

@@ -26,7 +26,7 @@ PROBE_SECONDS_MIN, PROBE_SECONDS = 0.27, 1.0
 FORGOTTEN_SECONDS = 10.0
 # After a return, when to tell how many commands were delivered: once nothing is under way any more, but not before what
 # was put off by the last probes is due again; and at the latest, though more of them wait.
-TOLD_SECONDS_MIN, TOLD_SECONDS_MAX = 1.5, 5.0
+TOLD_SECONDS_MIN, TOLD_SECONDS_MAX = 2.5, 5.0
 
 # What a target that is not there is answered for, by gRPC itself. With any other status one command may be at fault.
 _ABSENT = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}

@@ -13,6 +13,7 @@ from chassis import commands, dispatcher, errors, grpc_client, grpc_codes, telem
 from chassis.commands import Direction
 from chassis.database import Database, Transaction
 from chassis.dispatcher import CommandRefused, Dispatcher
+from chassis.grpc_channel import RedialledChannel
 from chassis.settings import ServiceSettings
 from chassis.testing import Spans, attributes, context, eventually, is_child, served
 from chassis.tests.participant import NAME, SAID, Foreign, Participant, rich, serving
@@ -35,7 +36,7 @@ async def start(
 ) -> AsyncIterator[Start]:
     """Makes a dispatcher for a participant's address; its retries follow each other quickly."""
     monkeypatch.setattr(dispatcher, "BACKOFF_SECONDS_MAX", 0.05)
-    channels: list[grpc.aio.Channel] = []
+    channels: list[RedialledChannel] = []
 
     async def refused(_transaction: Transaction, refusal: CommandRefused) -> None:
         refusals.append(refusal)

@@ -113,6 +113,22 @@ async def test_a_frozen_replica_is_noticed_within_fifteen_seconds() -> None:
             await eventually(lambda channel=channel: is_called(channel, frozen), seconds_max=5)
 
 
+async def test_calls_pass_a_frozen_replica_by_once_one_was_not_answered_in_time() -> None:
+    """Long before gRPC notices: a new connection has to be answered before it is called on. Open calls go on."""
+    async with AsyncExitStack() as stack:
+        frozen, other = [await stack.enter_async_context(replica(PING_INTERVAL_MS, AGE_MS)) for _ in range(2)]
+        target = f"ipv4:{frozen.address},{other.address}"
+        channel = await stack.enter_async_context(grpc_client.connect(target))
+        opened = await watches(stack, channel, [frozen, other])
+        frozen.freeze()
+        froze_at = time.monotonic()
+        await eventually(lambda: is_passed_by(channel, frozen))
+        assert time.monotonic() - froze_at < 8
+        assert [watch for watch in opened if watch.ended_at and watch.replica == other.pid] == []
+        frozen.thaw()
+        await eventually(lambda: is_called(channel, frozen), seconds_max=5)
+
+
 async def test_a_server_of_an_earlier_version_takes_our_pings_for_no_abuse(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that only listens lives on, ping after ping, where pings come sooner than data; all of it faster."""
     monkeypatch.setattr(grpc_client, "KEEPALIVE_MS", grpc_client.KEEPALIVE_MS // HASTE)
