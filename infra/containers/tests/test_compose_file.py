@@ -81,6 +81,11 @@ def test_every_container_has_bounds_and_comes_back(services: dict[str, Any]) -> 
 
 
 @pytest.mark.docker
+def test_an_open_transaction_holds_readers_up_for_a_minute_at_most(services: dict[str, Any]) -> None:
+    """Nobody reads on behind it, and a foreign producer may leave one open."""
+    assert services["kafka"]["environment"]["KAFKA_TRANSACTION_MAX_TIMEOUT_MS"] == "60000"
+
+
 def test_containers_may_do_little(services: dict[str, Any]) -> None:
     """No capability, no new privilege, and ours do not write to the root file system; PostgreSQL starts as root."""
     for name, service in services.items():
