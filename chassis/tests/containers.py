@@ -68,6 +68,9 @@ class KafkaContainer:
         "KAFKA_NUM_PARTITIONS": "4",
         "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "1",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_NUM_PARTITIONS": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
         "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
         # The tests' members are taken for dead soon.
         "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
@@ -93,6 +96,10 @@ class KafkaContainer:
     def up(self) -> None:
         """Take connections again."""
         self._proxy.up()
+
+    def damage_once(self, marker: bytes) -> None:
+        """The next time that it sends these bytes, they arrive changed."""
+        self._proxy.damage_once(marker)
 
     def close(self) -> None:
         self._proxy.close()
