@@ -287,7 +287,7 @@ async def test_what_was_buried_as_bytes_is_not_sent_back(
     written = len(await topic.dead.records())
     async with DeadLetterTopic(settings.kafka_bootstrap_servers, topic.name) as dead:
         assert await dead.redrive() == 0
-        async for letter in dead.letters():
+        for letter in [each async for each in dead.letters()]:
             with pytest.raises(PassedOver):
                 await dead.redrive_one(letter.record.partition, letter.record.offset)
     assert written == 2

@@ -6,7 +6,7 @@ A process of the version before finds what is due by reading the few rows that w
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
+revision = "0003"
 down_revision = "0002"
 
 

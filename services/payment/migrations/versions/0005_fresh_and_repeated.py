@@ -5,8 +5,8 @@ The commit before goes on claiming both by the index that it has.
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
