@@ -1,6 +1,6 @@
 """The network's HTTP interface, and what its difficult cards do to it.
 
-POST /charges      GET /charges      GET /charges/{key}      POST /charges/{key}/void      GET /healthz
+POST /charges   GET /charges?page_size=&page_token=   GET /charges/{key}   POST /charges/{key}/void   GET /healthz
 """
 
 import asyncio
@@ -12,9 +12,12 @@ from typing import Any
 from opentelemetry.trace import INVALID_SPAN
 
 from infra.card_network.exchange import BadRequest, Exchange, HungUp, Receive, Scope, Send
-from infra.card_network.ledger import Charge, KeyReused, Ledger, Purchase, State
+from infra.card_network.ledger import Charge, KeyReused, Ledger, Purchase
 
 FLAKY_FAILURES = 2
+PAGE_SIZE_MAX = 1000
+# What the ledger's file takes.
+AMOUNT_MINOR_MAX = 2**63 - 1
 
 Answer = tuple[HTTPStatus, object]
 
@@ -54,7 +57,7 @@ class CardNetwork:
             case "POST", ["charges"]:
                 return "/charges", self._charge, exchange
             case "GET", ["charges"]:
-                return "/charges", self._list
+                return "/charges", self._list, exchange
             case "GET", ["charges", key]:
                 return "/charges/{key}", self._find, key, exchange
             case "POST", ["charges", key, "void"]:
@@ -74,23 +77,26 @@ class CardNetwork:
             charge = self._ledger.charge(key, purchase)
         except KeyReused as error:
             raise BadRequest(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        self._failures.pop(key, None)
         if purchase.card_token == "tok_lost_answer":  # noqa: S105 - a card, not a password
             exchange.abort()
             await exchange.hung_up()
         await self._silence(charge, exchange)
         return HTTPStatus.OK, _json(charge)
 
-    async def _list(self) -> Answer:
-        """Everything, and what was taken and given back by currency: for whoever compares the books."""
-        taken: Counter[str] = Counter()
-        given_back: Counter[str] = Counter()
-        for charge in self._ledger.charges():
-            if charge.state in (State.CHARGED, State.REFUNDED):
-                taken[charge.purchase.currency_code] += charge.purchase.amount_minor
-            if charge.state is State.REFUNDED:
-                given_back[charge.purchase.currency_code] += charge.purchase.amount_minor
-        charges = [_json(charge) for charge in self._ledger.charges()]
-        return HTTPStatus.OK, {"takenMinor": taken, "givenBackMinor": given_back, "charges": charges}
+    async def _list(self, exchange: Exchange) -> Answer:
+        """A page of everything, and what was taken and given back by currency: for those who compare the books."""
+        token = exchange.query("page_token") or "0"
+        size = exchange.query("page_size") or str(PAGE_SIZE_MAX)
+        if not _is_number(token) or not _is_number(size) or not 0 < int(size) <= PAGE_SIZE_MAX:
+            raise BadRequest(HTTPStatus.BAD_REQUEST, f"page_token is a page's, page_size at most {PAGE_SIZE_MAX}")
+        page, totals = self._ledger.page(int(token), int(size)), self._ledger.totals()
+        return HTTPStatus.OK, {
+            "takenMinor": {currency: taken for currency, (taken, _) in totals.items()},
+            "givenBackMinor": {currency: given for currency, (_, given) in totals.items() if given},
+            "charges": [_json(charge) for charge in page.charges],
+            "nextPageToken": str(page.next_number or ""),
+        }
 
     async def _find(self, key: str, exchange: Exchange) -> Answer:
         charge = self._ledger.find(key)
@@ -129,6 +135,11 @@ class CardNetwork:
                 pass
 
 
+def _is_number(text: str) -> bool:
+    # What SQLite takes for a row's number.
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 async def _nowhere() -> Answer:
     raise BadRequest(HTTPStatus.NOT_FOUND, "there is nothing here")
 
@@ -136,7 +147,8 @@ async def _nowhere() -> Answer:
 def _purchase(body: Any) -> Purchase:
     match body:
         case {"amountMinor": int(amount_minor), "currencyCode": str(currency_code), "cardToken": str(card_token)}:
-            if amount_minor >= 0 and not isinstance(amount_minor, bool):
+            number = not isinstance(amount_minor, bool) and 0 <= amount_minor <= AMOUNT_MINOR_MAX
+            if number and currency_code.isprintable() and card_token.isprintable():
                 return Purchase(amount_minor, currency_code, card_token)
         case _:
             pass

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
@@ -67,6 +68,10 @@ class Exchange:
     def header(self, name: str) -> str:
         """A request header by its lower-case name; empty if absent."""
         return self._headers.get(name, "")
+
+    def query(self, name: str) -> str:
+        """A parameter of the address; empty if absent."""
+        return dict(parse_qsl(self._scope.get("query_string", b"").decode("latin-1"))).get(name, "")
 
     async def body(self) -> Any:
         """The body's JSON.

@@ -82,6 +82,17 @@ payments = Table(
     ),
     Index("ix_payments_next_attempt_at", "next_attempt_at", postgresql_where=text("next_attempt_at IS NOT NULL")),
     Index(
+        "ix_payments_fresh",
+        "attempts",
+        text("next_attempt_at DESC"),
+        postgresql_where=text("next_attempt_at IS NOT NULL AND attempts < 2"),
+    ),
+    Index(
+        "ix_payments_repeated",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL AND attempts >= 2"),
+    ),
+    Index(
         "ix_payments_unclear",
         "next_attempt_at",
         postgresql_where=text("next_attempt_at IS NOT NULL AND unclear IS NOT NULL"),

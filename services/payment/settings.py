@@ -14,4 +14,6 @@ class PaymentSettings(ServiceSettings):
     card_network_timeout_seconds: float = Field(
         5.0, gt=0, description="Patience for one answer of the card network; what comes later is asked for."
     )
-    card_worker_concurrency_max: int = Field(32, ge=1, le=1000, description="Payments worked side by side.")
+    card_worker_concurrency_max: int = Field(
+        64, ge=2, le=1000, description="Payments worked side by side, each with one call open at most."
+    )

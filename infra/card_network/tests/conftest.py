@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -42,6 +43,11 @@ class Network:
         """Returns when it answers."""
         self._spawn()
         await eventually(self._answers, seconds_max=20)
+
+    def memory_mib(self) -> float:
+        """The most that the process has held."""
+        [line] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
+        return int(line) / 1024
 
     def kill(self) -> None:
         self._process.kill()

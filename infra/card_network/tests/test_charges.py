@@ -80,12 +80,30 @@ async def test_the_books_say_what_was_taken_and_given_back(network: Network, key
         ({"json": {"amountMinor": -1, "currencyCode": "EUR", "cardToken": "tok_visa"}}, 422),
         ({"json": {"amountMinor": True, "currencyCode": "EUR", "cardToken": "tok_visa"}}, 422),
         ({"json": {"amountMinor": 1, "currencyCode": "EUR", "cardToken": "tok_visa"}}, 400),
+        ({"json": {"amountMinor": 2**63, "currencyCode": "EUR", "cardToken": "tok_visa"}}, 422),
+        ({"content": b'{"amountMinor":1,"currencyCode":"\\ud800","cardToken":"tok_visa"}'}, 422),
         ({"content": b"x" * 20_000}, 413),
     ],
 )
 async def test_a_request_that_cannot_be_read_is_refused(network: Network, content: dict[str, Any], status: int) -> None:
     """Broken, incomplete, negative, without a key, or too long."""
     assert (await network.call("POST", "/charges", **content)).status_code == status
+
+
+async def test_the_books_come_in_pages(network: Network, key: str) -> None:
+    """A thousand at most, and the token of the next page; nonsense is refused."""
+    for number in range(3):
+        await network.charge(f"{key}-{number}")
+    seen, token = list[str](), ""
+    while True:
+        page = (await network.call("GET", f"/charges?page_size=2&page_token={token}")).json()
+        assert len(page["charges"]) <= 2
+        seen += [charge["key"] for charge in page["charges"]]
+        if not (token := page["nextPageToken"]):
+            break
+    assert [found for found in seen if found.startswith(key)] == [f"{key}-{number}" for number in range(3)]
+    for query in ("page_size=0", "page_size=1001", "page_size=-1", "page_token=x", "page_token=" + "9" * 30):
+        assert (await network.call("GET", f"/charges?{query}")).status_code == 400
 
 
 async def test_an_unknown_address_is_not_found(network: Network) -> None:

@@ -23,6 +23,7 @@ from services.payment import handlers
 from services.payment.__main__ import REFUNDS
 from services.payment.card_network import CardNetwork
 from services.payment.card_worker import CardWorker
+from services.payment.places import FIRST_ATTEMPTS, Places
 
 PRICE = 1250
 
@@ -96,7 +97,7 @@ class Driver:
     async def claim(self, order_id: str) -> Row | None:
         """Lease the order's payment if it is due."""
         # Leases of other tests' payments run out again.
-        rows: Sequence[Row] = await self.worker.claim(1000)
+        rows: Sequence[Row] = await self.worker.claim(1000, 1000)
         return next((row for row in rows if row.order_id == order_id), None)
 
     async def expire(self, order_id: str) -> None:
@@ -110,13 +111,17 @@ class Driver:
         row = await self.claim(order_id)
         if row is None:
             return False
-        await self.worker.work(row)
+        await self.work(row)
         return True
 
     async def attempted(self, order_id: str, attempts: int) -> None:
         """So many attempts were made."""
         async with self.database.single() as once:
             await once.run(_COUNT, order_id=order_id, attempts=attempts)
+
+    async def work(self, row: Row) -> None:
+        """One attempt at a leased payment, which has all the time that a call may take."""
+        await self.worker.work(row, Places(2, lambda: None).take(FIRST_ATTEMPTS + 1))
 
     async def settle(self, order_id: str, *, attempts_max: int = 12) -> int:
         """Attempts until nothing is open; returns how many it took."""

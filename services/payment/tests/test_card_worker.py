@@ -122,7 +122,7 @@ async def test_a_claim_takes_no_more_than_it_has_room_for_however_it_is_planned(
     async with planning_nested_loops(postgres.superuser_url(), "payment"):
         for _ in range(5):
             await driver.charge(str(uuid7()))
-        assert len(await driver.worker.claim(2)) == 2
+        assert len(await driver.worker.claim(2, 0)) == 2
 
 
 async def test_a_running_worker_charges_at_once(

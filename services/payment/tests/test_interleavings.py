@@ -103,7 +103,7 @@ class World:
         row = await self._driver.claim(self._order_id)
         if row is not None:
             network = SteppedNetwork(self._network.url)
-            task = asyncio.create_task(Driver(self._database, network).worker.work(row))
+            task = asyncio.create_task(Driver(self._database, network).work(row))
             self._workers.append((network, task))
             await network.settled(task)
 

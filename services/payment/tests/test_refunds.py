@@ -77,12 +77,12 @@ async def test_a_refund_meets_a_charge_in_flight(driver: Driver, network: Networ
     payment = await driver.charge(order_id, "tok_slow")
     row = await driver.claim(order_id)
     assert row is not None
-    in_flight = asyncio.create_task(driver.worker.work(row))
+    in_flight = asyncio.create_task(driver.work(row))
     await driver.refund(order_id)
     # The wish does not wait for the lease of the charge.
     wish = await driver.claim(order_id)
     assert wish is not None
-    await driver.worker.work(wish)
+    await driver.work(wish)
     assert not in_flight.done()
     assert (await driver.get(order_id)).state == Payment.VOIDED
     await in_flight
