@@ -97,7 +97,6 @@ class Consumer:
         finally:
             stop.cancel()
             consumer_gauges.members.discard(self)
-            await self._applier.waiting.give_up()
             await self._leave()
 
     async def _leave(self) -> None:
@@ -106,7 +105,7 @@ class Consumer:
         async with AsyncExitStack() as leaving:
             for close in (self._dead_letters.close, connections.close, self._client.stop):
                 leaving.push_async_callback(self._bounded, close)
-            await self._burials.finish(BURY_SECONDS_MAX)
+            await asyncio.gather(self._applier.waiting.give_up(), self._burials.finish(BURY_SECONDS_MAX))
             await self.commit()
 
     async def _bounded(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -34,8 +34,8 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 # What loops ask again and again: of the relay only whether, and what, it takes.
 POLLS: Mapping[str, tuple[Sql, Mapping[str, Any]]] = {
     "claim commands": (
-        dispatcher._CLAIM,  # pyright: ignore[reportPrivateUsage]
-        {"delivered": [], "claim_seconds": 5.0, "room": 32},
+        dispatcher.claim(1),
+        {"delivered": [], "claim_seconds": 5.0, "targets": ["a.B"], "rooms": [32], "gone": []},
     ),
     "prune the outbox": (retention._PRUNE_OUTBOX, {"seconds": 3600.0}),  # pyright: ignore[reportPrivateUsage]
     "prune the inbox": (retention._PRUNE_INBOX, {"seconds": 3600.0}),  # pyright: ignore[reportPrivateUsage]

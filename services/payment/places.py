@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 # So many attempts are the first: a payment whose answer got lost does not come behind those that get none.
 FIRST_ATTEMPTS = 2
 # A call that is open for longer takes long. Chance spreads those that began together, so that places free one by one.
-LINGER_SECONDS_MIN, LINGER_SECONDS_MAX = 0.5, 1.5
+LINGER_SECONDS_MIN, LINGER_SECONDS_MAX = 0.1, 1.0
 
 
 class Places:
