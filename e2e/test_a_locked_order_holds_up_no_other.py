@@ -31,9 +31,7 @@ async def test_a_locked_order_holds_up_no_other() -> None:
         async with somebody.transaction():
             await somebody.execute("SELECT FROM sagas WHERE order_id = ANY($1) FOR UPDATE", victims)
             found = await pace(shop)
-            assert found >= PACE_MIN * free, (
-                f"{found:.2f} of the orders ended, {free:.2f} while nothing was locked"
-            )
+            assert found >= PACE_MIN * free, f"{found:.2f} of the orders ended, {free:.2f} while nothing was locked"
             assert {(await shop.order(order_id))["status"] for order_id in victims} == {"PENDING"}
         await somebody.close()
         for order_id in victims:
