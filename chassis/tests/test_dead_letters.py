@@ -15,6 +15,7 @@ from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.redrive import DeadLetterTopic
 from chassis.router import Handler, Subscription
+from chassis.redrive_sender import REDRIVEN
 from chassis.settings import ServiceSettings
 from chassis.testing import eventually
 from chassis.tests.surroundings import (
@@ -43,7 +44,7 @@ async def test_a_redriven_message_is_what_it_was(
     settings: ServiceSettings,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Redrive sends a dead letter back under the same event id, without the headers of its death, and once."""
+    """Redrive sends a dead letter back under its event id, without the headers of its death, once, and says so."""
     with telemetry.span("create"):
         sent = event("a")
     await send(producer, topic, sent)
@@ -56,7 +57,7 @@ async def test_a_redriven_message_is_what_it_was(
     assert (header(dead, "dead_reason"), header(dead, "dead_group")) == ("because", "a.group")
     assert await redriven(settings, topic) == 1
     first, again = await topic.records()
-    assert (again.key, again.value, again.headers) == (first.key, first.value, first.headers)
+    assert (again.key, again.value, again.headers) == (first.key, first.value, (*first.headers, (REDRIVEN, b"1")))
     assert messages.parse(again.headers, again.value).id == sent.id
 
 

@@ -41,7 +41,7 @@ POLLS: Mapping[str, tuple[Sql, Mapping[str, Any]]] = {
     "prune the inbox": (retention._PRUNE_INBOX, {"seconds": 3600.0}),  # pyright: ignore[reportPrivateUsage]
     "take events": (
         relay._TAKE,  # pyright: ignore[reportPrivateUsage]
-        {"holder": NOBODY, "lease_seconds": 3.5, "batch_max": 500},
+        {"holder": NOBODY, "lease_seconds": 3.5, "batch_max": 500, "after": ""},
     ),
     "mark events": (relay._MARK, {"ids": [], "holder": NOBODY, "fence": 1}),  # pyright: ignore[reportPrivateUsage]
 }
