@@ -14,8 +14,8 @@ from chassis.dead_letters import DeadLetters
 from chassis.kafka import Producer
 from chassis.messages import Envelope
 from chassis.redrive import DeadLetterTopic
-from chassis.router import Handler, Subscription
 from chassis.redrive_sender import REDRIVEN
+from chassis.router import Handler, Subscription
 from chassis.settings import ServiceSettings
 from chassis.testing import eventually
 from chassis.tests.surroundings import (
