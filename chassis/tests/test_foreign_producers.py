@@ -37,7 +37,9 @@ async def transactions(settings: ServiceSettings, name: str) -> AsyncGenerator[A
     try:
         yield producer
     finally:
-        await producer.stop()
+        # It waits for the broker's answers about a transaction that is open, without an end of its own.
+        async with asyncio.timeout(20):
+            await producer.stop()
 
 
 async def write(producer: AIOKafkaProducer, topic: Topic, *events: Envelope, partition: int = 0) -> None:
