@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -15,6 +15,7 @@ class Proxy:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
+        self._marker: bytes | None = None
         # Bound for as long as the proxy lives, and never listening: nobody else gets the port while it is closed.
         self._reserved = socket.socket()
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -33,6 +34,17 @@ class Proxy:
     def down(self) -> None:
         """Drop every connection and refuse new ones."""
         self._do(self._shut())
+
+    def damage_once(self, marker: bytes) -> None:
+        """The next time that the server sends these bytes, they arrive changed."""
+        self._marker = marker
+
+    def _damaged(self, chunk: bytes) -> bytes:
+        marker = self._marker
+        if marker is None or marker not in chunk:
+            return chunk
+        self._marker = None
+        return chunk.replace(marker, bytes(byte ^ 1 for byte in marker))
 
     def close(self) -> None:
         self.down()
@@ -67,7 +79,7 @@ class Proxy:
             return
         ways = [
             asyncio.create_task(_pass_on(reader, target_writer)),
-            asyncio.create_task(_pass_on(target_reader, writer)),
+            asyncio.create_task(_pass_on(target_reader, writer, self._damaged)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -77,10 +89,12 @@ class Proxy:
             await asyncio.gather(*ways, _abort(writer), _abort(target_writer), return_exceptions=True)
 
 
-async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _pass_on(
+    source: asyncio.StreamReader, target: asyncio.StreamWriter, changed: Callable[[bytes], bytes] = bytes
+) -> None:
     """Until one of the two ends is closed."""
     while chunk := await source.read(CHUNK_BYTES):
-        target.write(chunk)
+        target.write(changed(chunk))
         await target.drain()
 
 
