@@ -60,9 +60,10 @@ class KafkaContainer:
     ENVIRONMENT: Mapping[str, str] = {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
-        "KAFKA_LISTENERS": "CLIENTS://:9092,CONTROLLER://:9093",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "KAFKA_INTER_BROKER_LISTENER_NAME": "CLIENTS",
+        "KAFKA_LISTENERS": "CLIENTS://:9092,BROKERS://localhost:9094,CONTROLLER://:9093",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CLIENTS:PLAINTEXT,BROKERS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        # It speaks to itself about transactions, and cannot reach the port that its clients are told.
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "BROKERS",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
         "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
         "KAFKA_NUM_PARTITIONS": "4",
@@ -86,7 +87,7 @@ class KafkaContainer:
         published = free_port()
         self._proxy = Proxy(published)
         self.bootstrap_servers = f"{HOST}:{self._proxy.port}"
-        advertised = {"KAFKA_ADVERTISED_LISTENERS": f"CLIENTS://{self.bootstrap_servers}"}
+        advertised = {"KAFKA_ADVERTISED_LISTENERS": f"CLIENTS://{self.bootstrap_servers},BROKERS://localhost:9094"}
         self.container = container("apache/kafka:4.3.0", 9092, published, {**self.ENVIRONMENT, **advertised})
 
     def down(self) -> None:
