@@ -118,6 +118,7 @@ protos: .venv/.dev ## generate the stubs from the protos
 	@$(PROTOC) $(INCLUDES) --grpc_python_out=$(GENERATED) $(SERVICES)
 	@$(PROTOC) $(INCLUDES) --include_source_info --descriptor_set_out=$(GENERATED)/descriptors.binpb $(PROTOS)
 	@$(PROTOC) -I protos/vendor --python_out=$(GENERATED) --pyi_out=$(GENERATED) protos/vendor/buf/validate/validate.proto
+	@$(PROTOC) -I protos/vendor --descriptor_set_out=$(GENERATED)/reflection.binpb protos/vendor/grpc/reflection/v1/reflection.proto
 
 release-protos: .venv/.dev ## take today's protos as the last release that `buf breaking` compares with
 	cd protos && buf build --exclude-source-info -o released.binpb

@@ -18,6 +18,8 @@ from chassis.grpc_channel import RedialledChannel
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 DEFAULT_DEADLINE_SECONDS = 5.0
+# The same of a stream, either way.
+STREAM_SECONDS = 330.0
 
 
 def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.aio.Channel:
@@ -44,7 +46,7 @@ def connect(address: str, *, retries: bool = True, traced: bool = True) -> grpc.
         # The proxy of `http_proxy` leads out of the house, and who is called here is inside.
         ("grpc.enable_http_proxy", 0),
     ]
-    interceptors = [UnaryClient(), StreamClient()] if traced else []
+    interceptors = [UnaryClient(), StreamClient(), UploadClient(), BothWaysClient()] if traced else []
     return RedialledChannel(lambda: grpc.aio.insecure_channel(address, options=options, interceptors=interceptors))
 
 
@@ -124,12 +126,7 @@ class UnaryClient(grpc.aio.UnaryUnaryClientInterceptor):
         started, sent = _start(method, client_call_details.metadata)
         timeout = remaining_seconds(client_call_details.timeout)
         if timeout <= 0:
-            # On the wire a deadline is rounded up: the server would begin what nobody waits for.
-            too_late = grpc.StatusCode.DEADLINE_EXCEEDED
-            end(started, too_late)
-            raise grpc.aio.AioRpcError(
-                too_late, grpc.aio.Metadata(), grpc.aio.Metadata(), "the deadline had passed before the call"
-            )
+            raise _too_late(started)
         details = _details(client_call_details, timeout, sent)
         call: Any = None
         try:
@@ -151,28 +148,78 @@ class UnaryClient(grpc.aio.UnaryUnaryClientInterceptor):
 class StreamClient(grpc.aio.UnaryStreamClientInterceptor):
     """One CLIENT span for each server stream, from the call to its end, also when the reader leaves early."""
 
-    def __init__(self) -> None:
-        self._endings: set[asyncio.Task[None]] = set()
-
     async def intercept_unary_stream(
         self,
         continuation: Callable[..., Any],
         client_call_details: grpc.aio.ClientCallDetails,
         request: Any,
     ) -> Any:
-        started, sent = _start(_text(client_call_details.method), client_call_details.metadata)
-        call = await continuation(_details(client_call_details, client_call_details.timeout, sent), request)
+        return await _open(continuation, client_call_details, request)
 
-        async def end_span() -> None:
-            end(started, await call.code())
 
-        def ended(_call: Any) -> None:
-            ending = asyncio.get_running_loop().create_task(end_span())
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
+class UploadClient(grpc.aio.StreamUnaryClientInterceptor):
+    """The same for a stream of requests with one response."""
 
-        call.add_done_callback(ended)
-        return call
+    async def intercept_stream_unary(
+        self,
+        continuation: Callable[..., Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request_iterator: Any,
+    ) -> Any:
+        return await _open(continuation, client_call_details, request_iterator)
+
+
+class BothWaysClient(grpc.aio.StreamStreamClientInterceptor):
+    """The same for streams both ways."""
+
+    async def intercept_stream_stream(
+        self,
+        continuation: Callable[..., Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request_iterator: Any,
+    ) -> Any:
+        return await _open(continuation, client_call_details, request_iterator)
+
+
+_endings: set[asyncio.Task[None]] = set()
+
+
+async def _open(continuation: Callable[..., Any], given: grpc.aio.ClientCallDetails, asked: Any) -> Any:
+    """Begin a call that is not over when this returns; its span ends with it."""
+    method = _text(given.method)
+    if method.startswith("/grpc."):
+        return await continuation(given, asked)
+    started, sent = _start(method, given.metadata)
+    timeout = remaining_seconds(STREAM_SECONDS if given.timeout is None else given.timeout)
+    if timeout <= 0:
+        raise _too_late(started)
+    try:
+        with telemetry.inside(started):
+            call = await continuation(_details(given, timeout, sent), asked)
+    except asyncio.CancelledError:
+        end(started, grpc.StatusCode.CANCELLED)
+        raise
+
+    async def end_span() -> None:
+        code = await call.code()
+        end(started, code, None if code is grpc.StatusCode.OK else await call.details())
+
+    def ended(_call: Any) -> None:
+        ending = asyncio.get_running_loop().create_task(end_span())
+        _endings.add(ending)
+        ending.add_done_callback(_endings.discard)
+
+    call.add_done_callback(ended)
+    return call
+
+
+def _too_late(started: Span) -> grpc.aio.AioRpcError:
+    """The error of a call that was not made: on the wire a deadline is rounded up, and the server would begin."""
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    end(started, code)
+    return grpc.aio.AioRpcError(
+        code, grpc.aio.Metadata(), grpc.aio.Metadata(), "the deadline had passed before the call"
+    )
 
 
 def _text(method: str | bytes) -> str:

@@ -21,6 +21,7 @@ from chassis.telemetry import TraceContext
 T = TypeVar("T")
 
 CONTENT_TYPE = "application/protobuf"
+_CONTENT_TYPE = CONTENT_TYPE.encode()
 # The timestamp of a record that has none (Kafka's own number).
 NO_TIMESTAMP = -1
 # The end of the year 9999.
@@ -100,7 +101,8 @@ def parse(
             raise Poison(f"header {header} is malformed: {malformed}") from None
 
     # First, for a message in another mode has none of the others.
-    read("content-type", _media_type)
+    if named.get("content-type") != _CONTENT_TYPE:
+        read("content-type", _media_type)
     read("ce_specversion", _version)
     return Envelope(
         id=read("ce_id", uuids.read),
@@ -171,7 +173,8 @@ def _version(value: str) -> None:
 def _text(value: str) -> str:
     if not value:
         raise ValueError("it is empty")
-    if _CONTROL.search(value):
+    # Ordinary text is told apart quickly.
+    if not value.isprintable() and _CONTROL.search(value):
         raise ValueError("it has control characters")
     return value
 

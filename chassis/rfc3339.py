@@ -24,7 +24,9 @@ def read(text: str) -> datetime:
     if is_leap:
         text = f"{text[: _SECOND.start]}59{text[_SECOND.stop :]}"
     try:
-        moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
+        moment = datetime.fromisoformat(text.upper())
+        if moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
         if is_leap:
             return _before_leap(moment)
     except OverflowError:

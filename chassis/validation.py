@@ -46,8 +46,11 @@ class Validator:
 
 def _ids(message: Message, before: str = "") -> Iterator[tuple[str, str]]:
     """The path, in proto names, and the value of every field that a rule says is a UUID; nested ones too."""
-    for field in _holding(message.DESCRIPTOR):
-        path = f"{before}{field.name}"
+    for field, name, is_plain in _holding(message.DESCRIPTOR):
+        path = before + name
+        if is_plain:
+            yield path, getattr(message, name)
+            continue
         if field.is_repeated:
             values = {f"{path}[{index}]": value for index, value in enumerate(getattr(message, field.name))}
         elif field.has_presence and not message.HasField(field.name):
@@ -62,9 +65,13 @@ def _ids(message: Message, before: str = "") -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _holding(message: Descriptor) -> tuple[FieldDescriptor, ...]:
-    """The fields that are UUIDs, or whose messages have some."""
-    return tuple(field for field in message.fields if _holds(field, frozenset()))
+def _holding(message: Descriptor) -> tuple[tuple[FieldDescriptor, str, bool], ...]:
+    """The fields that are UUIDs, or whose messages have some: with their names, and whether they are just one UUID."""
+    return tuple(
+        (field, field.name, field.message_type is None and not field.is_repeated and not field.has_presence)
+        for field in message.fields
+        if _holds(field, frozenset())
+    )
 
 
 def _holds(field: FieldDescriptor, above: frozenset[str]) -> bool:
