@@ -61,9 +61,11 @@ class Progress:
 
     def pass_to(self, partition: TopicPartition, offset: int) -> None:
         """Nothing comes of what lies before this offset any more, whether or not it was a message."""
-        self.begin(partition, offset)
-        found = self._partitions[partition]
-        found.next_offset = max(found.next_offset, offset)
+        if found := self._partitions.get(partition):
+            found.next_offset = max(found.next_offset, offset)
+        elif offset:
+            # Kafka may not have it: a reader passes what was aborted before anything comes.
+            self._partitions[partition] = _Partition(offset, committed=0)
 
     def wait(self, partition: TopicPartition, offset: int, size_bytes: int) -> None:
         """The message at this offset waits: nothing from it on may be committed."""
