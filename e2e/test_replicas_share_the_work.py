@@ -28,6 +28,7 @@ WORK = (
 pytestmark = on_containers
 
 
+# It begins with one of each, so it stands before those that keep several.
 async def test_replicas_come_and_go_under_load(containers: Containers) -> None:
     """Scaling up and down again costs no request and no order."""
     shelf_before = await shelf(containers)
