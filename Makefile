@@ -68,13 +68,14 @@ redrive: ## send dead letters back, e.g. make redrive TOPIC=inventory.events
 
 # ---- proving ----
 
-test: .venv/.dev ## every test, those on containers beside the others: most of them wait most of the time
+# Most tests wait most of the time, so two halves share the cores. Told to end, both take down what they have started.
+test: .venv/.dev ## every test; those on containers run beside the others
 	@mkdir -p .run
 	@$(BIN)/pytest -m docker >.run/tests-on-containers.log 2>&1 & containers=$$!; \
 	$(BIN)/pytest -m 'not docker' & others=$$!; \
 	trap : INT; trap 'kill $$containers $$others' TERM; \
 	wait $$others; result=$$?; \
-	echo "On containers (.run/tests-on-containers.log):"; wait $$containers || result=$$?; \
+	echo "On containers (.run/tests-on-containers.log):"; wait $$containers || result=$$?; wait; \
 	cat .run/tests-on-containers.log; \
 	exit $$result
 

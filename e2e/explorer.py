@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser, ConsoleMessage, Page, Route
+from playwright.async_api import Browser, ConsoleMessage, Page, Route, TimeoutError
 
 from e2e.plays import command_line
 from infra.local.parts import ROOT
@@ -42,7 +42,11 @@ class Explorer:
     async def open(self, order_id: str, state: str = "whole") -> None:
         """Returns once the page says that of the order's trace."""
         await self.page.goto(f"{self.gateway_url}/#/orders/{order_id}")
-        await self.page.wait_for_selector(f'[data-trace-state="{state}"]', timeout=20_000)
+        try:
+            await self.page.wait_for_selector(f'[data-trace-state="{state}"]', timeout=20_000)
+        except TimeoutError as error:
+            said = await self.page.locator("[data-trace-state]").all_inner_texts()
+            raise AssertionError(f"the trace is not {state} within 20 s; the page says {said}") from error
 
     async def answers(self) -> dict[str, list[str]]:
         """What stands below each of the six questions, a text for each line."""

@@ -35,6 +35,7 @@ async def test_a_killed_container_loses_no_order(shop: Shop, containers: Contain
         await containers.ready(victim)
         await placing
         await load.drain(HEALED_SECONDS_MAX)
+    assert load.refusals == []
     assert len(load.accepted) == ORDERS
     assert [order for order in load.accepted if not order.ended_at] == []
     assert await shop.neither_dictated_nor_late(load) == []

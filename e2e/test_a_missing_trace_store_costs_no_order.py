@@ -16,6 +16,7 @@ async def test_a_missing_trace_store_costs_no_order(containers: Containers) -> N
         await load.run()
     finally:
         await containers.start("jaeger")
+    assert load.refusals == []
     assert len(load.accepted) == 100
     assert [order for order in load.orders if order.outcome != order.expected] == []
     books = await audit(containers, load.accepted, shelf_before)

@@ -28,6 +28,7 @@ WORK = (
 pytestmark = on_containers
 
 
+# It begins with one of each, so it stands before those that keep several.
 async def test_replicas_come_and_go_under_load(containers: Containers) -> None:
     """Scaling up and down again costs no request and no order."""
     shelf_before = await shelf(containers)
@@ -38,6 +39,7 @@ async def test_replicas_come_and_go_under_load(containers: Containers) -> None:
         await containers.scale(**dict.fromkeys(REPLICAS, 1))
         await placing
         await load.drain(60)
+    assert load.refusals == []
     assert len(load.accepted) == ORDERS * 2
     assert [order for order in load.orders if order.outcome != order.expected] == []
     books = await audit(containers, load.accepted, shelf_before)
@@ -93,6 +95,7 @@ async def test_a_killed_replica_is_replaced_by_the_others(shop: Shop, replicas: 
         await placing
         await load.drain(60)
     try:
+        assert load.refusals == []
         assert len(load.accepted) == ORDERS
         assert await shop.neither_dictated_nor_late(load) == []
         books = await audit(replicas, load.accepted, shelf_before)

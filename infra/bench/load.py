@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -35,6 +36,8 @@ class Placed:
     order_id: str = ""
     ended_at: float | None = None
     outcome: str = ""
+    # What the last POST that was not accepted was told.
+    refusal: str = ""
 
 
 class Load:
@@ -54,6 +57,11 @@ class Load:
     @property
     def accepted(self) -> list[Placed]:
         return [order for order in self.orders if order.accepted_at]
+
+    @property
+    def refusals(self) -> list[str]:
+        """What was said instead of 202, for each order that was not accepted."""
+        return [order.refusal for order in self.orders if not order.accepted_at]
 
     @property
     def ended(self) -> list[Placed]:
@@ -115,11 +123,12 @@ class Load:
             "lines": [{"sku": SKU, "quantity": 1}],
         }
         key = str(uuid4())
-        while (response := await _answer(client, body, key)) is None:
+        while isinstance(accepted := await _answer(client, body, key), str):
+            order.refusal = accepted
             if not self._insist:
                 return
             await asyncio.sleep(RETRY_SECONDS)
-        order.accepted_at, order.order_id = time.time(), response.json()["orderId"]
+        order.accepted_at, order.order_id = time.time(), accepted["orderId"]
         self._by_id[order.order_id] = order
         if early := self._early.pop(order.order_id, None):
             order.outcome, order.ended_at = early
@@ -139,9 +148,10 @@ class Load:
                 self._early[order_id] = (outcome, ended_at)
 
 
-async def _answer(client: httpx.AsyncClient, body: Mapping[str, object], key: str) -> httpx.Response | None:
+async def _answer(client: httpx.AsyncClient, body: Mapping[str, object], key: str) -> dict[str, Any] | str:
+    """The accepted order, or what was said instead."""
     try:
         response = await client.post("/v1/orders", json=body, headers={"Idempotency-Key": key})
-    except httpx.TransportError:
-        return None
-    return response if response.status_code == 202 else None
+    except httpx.TransportError as error:
+        return repr(error)
+    return response.json() if response.status_code == 202 else f"{response.status_code} {response.text}"
