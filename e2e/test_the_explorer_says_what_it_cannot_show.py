@@ -1,6 +1,7 @@
 """The explorer where something is missing: an order, its trace, the trace store, the gateway."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -54,6 +55,20 @@ async def test_a_trace_store_that_is_away_is_said_and_the_trace_comes_when_it_is
         await seen.page.wait_for_selector('[data-trace-state="away"]', timeout=SLOWEST_MS)
         await expect(seen.page.locator(".diagram .entry:not(i)").first).to_be_visible()
         await expect(seen.page.locator("h1 .badge")).to_contain_text("CONFIRMED")
+    finally:
+        await own.system.resume("traces")
+    await seen.page.wait_for_selector('[data-trace-state="whole"]', timeout=SLOWEST_MS)
+    assert not seen.errors, seen.errors
+
+
+async def test_an_old_order_is_looked_at_again_too(own: Shop, seen: Explorer) -> None:
+    """Its trace cannot grow any more, but the first look may have failed."""
+    order_id = await told(own)
+    await seen.page.clock.set_system_time(datetime.now(UTC) + timedelta(hours=1))
+    await own.system.pause("traces")
+    try:
+        await seen.page.goto(f"{own.system.gateway_url}/#/orders/{order_id}")
+        await seen.page.wait_for_selector('[data-trace-state="away"]', timeout=SLOWEST_MS)
     finally:
         await own.system.resume("traces")
     await seen.page.wait_for_selector('[data-trace-state="whole"]', timeout=SLOWEST_MS)

@@ -12,6 +12,7 @@ const FAST_MS = 500;
 const SLOW_MS = 2000;
 // Since the order last changed.
 const FAST_FOR_MS = 10_000;
+// Since then, or since the reader came or asked: the first look at an old order may fail.
 const LOOK_FOR_MS = 180_000;
 const TRACES_MAX = 20;
 // A finished span may be held back for so long before it is sent.
@@ -40,6 +41,7 @@ export class Feed {
   #signal;
   #changed;
   #changedAt = Date.now();
+  #askedAt = Date.now();
   #wake = () => {};
   #readAt = 0;
   // For which state of the order further traces were searched for: none, "running" or "ended".
@@ -72,7 +74,7 @@ export class Feed {
 
   // After the reader has done something to the order, or asks for another look.
   lookAgain() {
-    this.#changedAt = Date.now();
+    this.#askedAt = this.#changedAt = Date.now();
     this.#searched = "";
     this.isLooking = true;
     this.#wake();
@@ -83,8 +85,7 @@ export class Feed {
   async #begin() {
     for (;;) {
       try {
-        const order = read(`/explorer/v1/orders/${this.orderId}`, this.#signal);
-        [this.order, this.settings] = await Promise.all([order, settings(this.#signal)]);
+        [this.order, this.settings] = await Promise.all([read(`/explorer/v1/orders/${this.orderId}`, this.#signal), settings(this.#signal)]);
         this.connection = "open";
         this.#know(this.order.traceId, "the order");
         return;
@@ -158,10 +159,11 @@ export class Feed {
     const isSettled = this.isSettled;
     if (isSettled ? this.#searched !== "ended" : !this.#searched && Date.now() - Date.parse(this.order.createTime) > FAST_FOR_MS) await this.#search(signal);
     await this.#readTraces(signal);
-    const quiet = Date.now() - this.#changedAt;
-    this.isLooking = !this.#isDone(quiet) && quiet < LOOK_FOR_MS + 1000 * this.settings.traces.decisionSeconds;
+    const now = Date.now();
+    const waited = now - Math.max(this.#changedAt, this.#askedAt);
+    this.isLooking = !this.#isDone(now) && waited < LOOK_FOR_MS + 1000 * this.settings.traces.decisionSeconds;
     // Some changes make no entry: a charge that begins, goods that leave.
-    if (!this.isLooking || (!isSettled && Date.now() - this.#readAt > SLOW_MS)) this.#refresh();
+    if (!this.isLooking || (!isSettled && now - this.#readAt > SLOW_MS)) this.#refresh();
     this.#changed();
   }
 
@@ -182,9 +184,8 @@ export class Feed {
     return Object.entries(this.settings.undoneBy).some(([done, by]) => events.has(done) && !by.some((undone) => events.has(undone)));
   }
 
-  #isDone(quietMs) {
-    if (!this.isSettled || this.#searched !== "ended") return false;
-    return this.state.isWhole && quietMs > LATE_MS;
+  #isDone(now) {
+    return this.isSettled && this.#searched === "ended" && this.state.isWhole && now - this.#changedAt > LATE_MS;
   }
 
   // The stream ends when the order is cancelled; refund and return come after that.
@@ -199,7 +200,7 @@ export class Feed {
   }
 
   async #search(signal) {
-    this.#searched = this.isSettled ? "ended" : "running";
+    const searched = this.isSettled ? "ended" : "running";
     try {
       const asked = `/explorer/orders/${this.orderId}/traces?since=${encodeURIComponent(this.order.createTime)}`;
       const { traces } = await read(asked, signal);
@@ -208,7 +209,9 @@ export class Feed {
       signal.throwIfAborted();
       // The problem of the order's own trace says more.
       if (!(error instanceof Problem)) throw error;
+      if (error.isAway) return;
     }
+    this.#searched = searched;
   }
 
   #know(traceId, title) {
