@@ -52,7 +52,8 @@ _CLAIM = """
         next_attempt_at = clock_timestamp() + make_interval(secs => :claim_seconds)
     WHERE id = ANY(ARRAY(SELECT id FROM due))
     RETURNING id, saga_id, step, direction, attempt, method, payload, traceparent, tracestate, attempts,
-              next_attempt_at, extract(epoch FROM clock_timestamp() - created_at) AS age_seconds
+              next_attempt_at, extract(epoch FROM clock_timestamp() - created_at) AS age_seconds,
+              split_part(method, '/', 2) = ANY(CAST(:gone AS text[])) AS is_probe
     """
 # The end of a claim tells it from every later one, and from a command that was sent again meanwhile.
 _DEFER = Sql(
@@ -203,8 +204,8 @@ class Dispatcher:
                 "shop.saga.step": row.step,
                 "shop.saga.direction": row.direction,
                 "shop.saga.attempt": row.attempt,
-                # A probe is no attempt, and it may be the first call of all.
-                "shop.command.try": max(row.attempts, 1),
+                # A probe is no try, so it has no number.
+                **({"shop.command.probe": True} if row.is_probe else {"shop.command.try": row.attempts}),
                 "shop.command.age_ms": round(float(row.age_seconds) * 1000, 1),
                 **self._source,
             },

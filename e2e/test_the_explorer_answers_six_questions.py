@@ -105,7 +105,8 @@ async def test_what_an_order_waits_for_is_said_while_it_waits(
     rows = await query(found, "order", sql)
     assert rows[0]["step"] == "CHARGING_PAYMENT"
     until = rows[0]["deadline_at"][11:23].ljust(12, "0")
-    assert answer == f"For PaymentCharged or PaymentDeclined: the saga is at CHARGING_PAYMENT, until {until}."
+    events = "PaymentCharged or PaymentDeclined or PaymentRefunded or PaymentVoided"
+    assert answer == f"For {events}: the saga is at CHARGING_PAYMENT, until {until}."
     await shop.ended(order_id)
 
 

@@ -36,6 +36,7 @@ BY_CHANCE = (
     "messaging.kafka.message.key",
     "messaging.message.id",
     "shop.command.age_ms",
+    "shop.command.probe",
     "shop.command.try",
     "shop.kafka.age_ms",
     "shop.order.id",

@@ -66,7 +66,7 @@ async def test_poison_is_shown_as_such(shop: Commands, system: System) -> None:
     assert said.code == 0
     assert "\x1b" not in said.out
     reasons = [each.partition(": ")[2] for each in said.out.splitlines() if each.startswith("  poison at inventory.ev")]
-    assert reasons == ["header ce_specversion is missing", "the payload is null"]
+    assert reasons == ["header content-type is missing", "the payload is null"]
     found = (await shop.run("events", "tail", "inventory.events", "--no-follow", "--json")).objects
     assert [event["payload"] for event in found if event["poison"]] == [None, None]
 

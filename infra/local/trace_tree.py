@@ -155,6 +155,8 @@ def _notes(span: Span) -> Iterator[str]:
     # One that did well at once needs no number.
     if tried is not None and (tried != "1" or span.error is not None):
         yield f"try {tried}"
+    if "shop.command.probe" in has:
+        yield "probe"
     if has.get("shop.inbox.outcome") == "duplicate":
         yield "duplicate"
     if _shares_a_transaction(span):

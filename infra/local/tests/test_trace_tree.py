@@ -115,6 +115,7 @@ def test_attributes_and_events_stand_below_their_span_ours_first() -> None:
         ({"shop.command.try": 1, "shop.saga.attempt": 1}, False, ()),
         ({"shop.command.try": 1, "shop.saga.attempt": 2}, True, ("attempt 2", "try 1")),
         ({"shop.command.try": 3, "shop.saga.attempt": 2}, False, ("attempt 2", "try 3")),
+        ({"shop.command.probe": True}, True, ("probe",)),
         ({"shop.payment.attempt": 1}, True, ("try 1",)),
         ({"shop.payment.attempt": 2}, False, ("try 2",)),
         ({"shop.saga.direction": "forward"}, False, ()),

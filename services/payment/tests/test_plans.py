@@ -22,7 +22,7 @@ async def test_figures_and_claims_are_found_by_an_index(postgres: Postgres) -> N
     """By plans that were made when there was no payment."""
     claim = card_worker._CLAIM  # pyright: ignore[reportPrivateUsage]
     asked = {
-        "claim": (claim, {"room": 32, "lease_seconds": 12.0}),
+        "claim": (claim, {"fresh": 20, "repeated": 12, "lease_seconds": 12.0}),
         **{name: (Sql(name, one.query), one.parameters) for name, one in GAUGES.items()},
     }
     async with (
