@@ -1,9 +1,11 @@
 """Several replicas of each service: who does what, and what becomes of it when one dies or leaves."""
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest_asyncio
 
 from e2e.conftest import Shop, Span, eventually, on_containers
@@ -15,6 +17,9 @@ RATE_PER_SECOND = 10
 ORDERS = 100
 REPLICAS = {"order": 3, "payment": 2, "inventory": 2}
 TAKEOVER_MS_MAX = 5_000
+NOTICED_SECONDS_MAX = 15.0
+# Well below what a call takes that runs into its deadline.
+ANSWERED_SECONDS_MAX = 2.0
 SERVER, CONSUMER = 2, 5
 WORK = (
     ("order", "shop.order.v1.OrderService/PlaceOrder"),
@@ -106,6 +111,66 @@ async def test_a_killed_replica_is_replaced_by_the_others(shop: Shop, replicas: 
     finally:
         await replicas.recover("order")
         await replicas.ready("order")
+
+
+async def test_a_frozen_replica_costs_no_order(shop: Shop, replicas: Containers) -> None:
+    """Within fifteen seconds nobody waits for it any more, streams included; when it goes on it harms nothing.
+
+    Every order ends as its card dictates, though each of the services has a replica that stands still.
+    """
+    confirmed = (await shop.place())["orderId"]
+    await shop.ended(confirmed)
+    shelf_before = await shelf(replicas)
+    load = Load(replicas, RATE_PER_SECOND, ORDERS * 4, insist=True)
+    url = replicas.gateway_url
+    async with load.listening(), asyncio.TaskGroup() as streams, httpx.AsyncClient(base_url=url) as client:
+        watches = [Watch(client, confirmed) for _ in range(2 * REPLICAS["order"])]
+        watching = [streams.create_task(watch.read()) for watch in watches]
+        await eventually(lambda: asyncio.sleep(0, all(watch.began for watch in watches)), "every stream is open")
+        placing = asyncio.create_task(load.place())
+        await eventually(lambda: asyncio.sleep(0, len(load.orders) >= ORDERS // 3), "some orders are offered")
+        for name in REPLICAS:
+            await replicas.freeze(name)
+        froze_at = time.time()
+        noticed_at = froze_at + NOTICED_SECONDS_MAX
+        try:
+            await asyncio.sleep(NOTICED_SECONDS_MAX)
+            assert 0 < sum(watch.failed for watch in watches) < len(watches)
+            await eventually(
+                lambda: asyncio.sleep(0, len([order for order in load.orders if order.due_at > noticed_at]) >= 50),
+                "some orders are offered since it was noticed",
+            )
+        finally:
+            for name in REPLICAS:
+                await replicas.thaw(name)
+        await placing
+        await load.drain(60)
+        for task in watching:
+            task.cancel()
+    assert len(load.accepted) == ORDERS * 4
+    since = [order for order in load.accepted if order.due_at > noticed_at]
+    assert [order for order in since if (order.accepted_at or 0) - order.due_at > ANSWERED_SECONDS_MAX] == []
+    assert [order for order in load.orders if order.outcome != order.expected] == []
+    books = await audit(replicas, load.accepted, shelf_before)
+    assert books.balance, str(books)
+
+
+class Watch:
+    """One `:watch` through the gateway: whether it has begun, and whether it was told that it has failed."""
+
+    def __init__(self, client: httpx.AsyncClient, order_id: str) -> None:
+        self._client, self._order_id = client, order_id
+        self.began = self.failed = False
+
+    async def read(self) -> None:
+        """To its end."""
+        accept = {"accept": "text/event-stream"}
+        async with self._client.stream(
+            "GET", f"/v1/orders/{self._order_id}:watch", headers=accept, timeout=60
+        ) as answer:
+            async for line in answer.aiter_lines():
+                self.began = True
+                self.failed = self.failed or line.startswith("event: error")
 
 
 async def spans_of(shop: Shop, load: Load) -> list[Span]:

@@ -79,7 +79,7 @@ async def test_events_are_read_and_a_dead_letter_sent_back_once(shop: Commands, 
     letters: list[dict[str, str]] = await eventually(dead, seconds_max=30)
     assert [letter["group"] for letter in letters] == ["order.saga"]
     tailed = (await shop.run("events", "tail", "inventory.events", "--no-follow", "--json")).objects
-    assert [event["poison"] for event in tailed if event["orderId"] == poison] == ["header ce_specversion is missing"]
+    assert [event["poison"] for event in tailed if event["orderId"] == poison] == ["header content-type is missing"]
     assert (await shop.run("dead-letters", "redrive", letters[0]["id"])).code == 0
     again = await shop.run("dead-letters", "redrive", letters[0]["id"])
     assert (again.code, "was sent back already" in again.errors) == (6, True)

@@ -171,7 +171,7 @@ async def test_both_waits_of_a_message_are_drawn(browser: Browser) -> None:
     async with site(browser, {}) as page:
         [story] = await told(page, [recorded("declined-card")])
     waits = [(wait["place"], wait["label"]) for wait in story["waits"]]
-    assert ("outbox", "StockReserved: 4.0 ms in the outbox") in waits
-    assert ("broker", "StockReserved: 59 ms on Kafka") in waits
+    assert ("outbox", "StockReserved: 2.9 ms in the outbox") in waits
+    assert ("broker", "StockReserved: 31 ms on Kafka") in waits
     events = {"OrderPlaced", "StockReserved", "PaymentDeclined", "StockReleased", "OrderRejected"}
     assert {label.partition(":")[0] for place, label in waits if place == "outbox"} == events

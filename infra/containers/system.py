@@ -175,6 +175,14 @@ class System:
     async def resume(self, name: str) -> None:
         await command("docker", "unpause", *await self.ids(name))
 
+    async def freeze(self, name: str) -> None:
+        """Let one replica stand still, the oldest, and the others go on."""
+        await command("docker", "pause", (await self.ids(name))[0])
+
+    async def thaw(self, name: str) -> None:
+        """Let the one that stands still go on."""
+        await command("docker", "unpause", (await self.ids(name))[0])
+
     async def usage(self) -> dict[str, Usage]:
         return await asyncio.to_thread(self._usage)
 
