@@ -45,7 +45,8 @@ class Embedded:
         self._folder, self._state = folder, state
         self.gateway_url: str = state["gateway_url"]
         self.traces_url: str = state["traces_url"]
-        self.otlp: str = state["otlp"]
+        # A runner that was started before an upgrade has not written it.
+        self.otlp: str = state.get("otlp", "")
         self.card_network_url: str = state["card_network_url"]
         self.kafka: str = state["kafka"]
 

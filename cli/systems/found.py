@@ -1,6 +1,5 @@
 """Which system runs here: the embedded one of this checkout, the containers of this project, or none."""
 
-import asyncio
 import os
 
 from cli.failures import NoSystem
@@ -24,7 +23,9 @@ async def running_system(chosen: str) -> Running:
         from cli.systems.containers import inside
 
         return await inside()
-    embedded, containers = await asyncio.gather(_embedded(chosen != "containers"), _containers(chosen != "embedded"))
+    # One after the other: a program that is cancelled while asyncio starts it can hang, and the first reads a file.
+    embedded = await _embedded(chosen != "containers")
+    containers = await _containers(chosen != "embedded")
     if embedded and containers:
         raise NoSystem(TWO)
     found = embedded or containers

@@ -31,6 +31,7 @@ class Ended:
     @property
     def json(self) -> Any:
         """Its only document."""
+        assert self.out, f"it said nothing, and ended with {self.code}: {self.errors}"
         return json.loads(self.out)
 
     @property
