@@ -135,7 +135,7 @@ async def test_a_frozen_replica_costs_no_order(shop: Shop, replicas: Containers)
         noticed_at = froze_at + NOTICED_SECONDS_MAX
         try:
             await asyncio.sleep(NOTICED_SECONDS_MAX)
-            assert 0 < sum(watch.failed for watch in watches) < len(watches)
+            assert any(watch.failed for watch in watches)
             await eventually(
                 lambda: asyncio.sleep(0, len([order for order in load.orders if order.due_at > noticed_at]) >= 50),
                 "some orders are offered since it was noticed",
@@ -143,6 +143,7 @@ async def test_a_frozen_replica_costs_no_order(shop: Shop, replicas: Containers)
         finally:
             for name in REPLICAS:
                 await replicas.thaw(name)
+        await asyncio.gather(*map(replicas.ready, REPLICAS))
         await placing
         await load.drain(60)
         for task in watching:
