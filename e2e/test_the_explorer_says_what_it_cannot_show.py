@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from e2e.conftest import Shop, shop_with
 from e2e.explorer import Explorer, explorer
@@ -84,6 +84,26 @@ async def test_the_page_goes_on_after_the_gateway_was_away(own: Shop, seen: Expl
     await own.system.ready("gateway")
     await expect(seen.page.locator("h1 .badge")).to_contain_text("CONFIRMED", timeout=SLOWEST_MS)
     await seen.page.wait_for_selector('[data-trace-state="whole"]', timeout=SLOWEST_MS)
+
+
+@pytest.mark.parametrize("part", ["main.js", "format.js", "style.css"])
+async def test_a_page_of_which_a_part_did_not_come_is_loaded_again(own: Shop, seen: Explorer, part: str) -> None:
+    """Without a module none of those that import it runs, and the page would stay empty."""
+    lost: list[str] = []
+
+    async def lose_once(route: Route) -> None:
+        if lost:
+            await route.fallback()
+        else:
+            lost.append(route.request.url)
+            await route.abort("internetdisconnected")
+
+    await seen.page.route(f"**/explorer/{part}", lose_once)
+    await seen.page.goto(f"{own.system.gateway_url}/")
+    async with seen.page.expect_event("load", timeout=SLOWEST_MS):
+        pass
+    await expect(seen.page.get_by_role("heading", name="Place an order")).to_be_visible(timeout=SLOWEST_MS)
+    assert len(lost) == 1
 
 
 async def test_a_shop_that_does_not_answer_is_said(own: Shop, seen: Explorer) -> None:

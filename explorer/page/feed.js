@@ -12,10 +12,10 @@ const FAST_MS = 500;
 const SLOW_MS = 2000;
 // Since the order last changed.
 const FAST_FOR_MS = 10_000;
-// Since then, or since the reader came or asked: the first look at an old order may fail.
+// Since then, or since the reader came or asked.
 const LOOK_FOR_MS = 180_000;
 const TRACES_MAX = 20;
-// A finished span may be held back for so long before it is sent.
+// A finished span may be held back for so long.
 const LATE_MS = 1500;
 // Of the trace store; asking again cannot change them.
 const NEVER = ["TRACE_NOT_SAMPLED", "TRACES_NOT_EXPORTED"];

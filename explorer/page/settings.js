@@ -1,4 +1,4 @@
-// What the gateway says of this installation, asked once: the trace store and its page, and who hears which event.
+// What the gateway says of this installation: the trace store, its page, and who hears what.
 
 import { read } from "./api.js";
 import { h } from "./dom.js";

@@ -75,7 +75,7 @@ class TraceView extends SpanView {
       fill(this.state, "The shop does not answer; trying again…");
       return;
     }
-    // Of whatever it is, nothing is known but that it has been asked for.
+    // Nothing is known of it but that it was asked for.
     const order = { status: "", createTime: this.since };
     const { spans, settings: known } = this;
     const seen = { order, entries: [], spans, problem: problem.reason, settings: known, now: Date.now() };
