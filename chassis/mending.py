@@ -115,13 +115,16 @@ def _placed(header: Header, found: Sequence[Frame], stretch: Stretch) -> Mended:
     """The batch with a place for each record that cannot be read.
 
     Raises:
-        Malformed: no record of it has a place.
+        Malformed: no record of it has a place, or one that can be read has none.
     """
     if header.is_control:
         raise Malformed("a marker of a transaction cannot be read")
-    room = stretch.ends_before - header.base_offset
-    # Each record has an offset of its own, whatever the header says.
-    last = min(max(header.last_delta if header.last_delta < room else -1, len(found) - 1), room - 1)
+    room = (stretch.next_batch or stretch.ends_before) - header.base_offset
+    last = header.last_delta if header.last_delta < room else -1
+    if last + 1 != header.count:
+        # Each record has an offset of its own, whatever the header says.
+        last = max(last, len(found) - 1)
+    last = min(last, room - 1)
     placed = _places(found, last)
     good = {delta: frame for delta, frame in placed.items() if not frame.flaw}
     if not good:
@@ -151,9 +154,14 @@ def _placed(header: Header, found: Sequence[Frame], stretch: Stretch) -> Mended:
 
 
 def _places(found: Sequence[Frame], last: int) -> dict[int, Frame]:
-    """Each record by its offset in the batch; where that is not one of its own, the next that is free."""
+    """Each record by its offset in the batch; where that is not one of its own, the next that is free.
+
+    Raises:
+        Malformed: there are more records than offsets.
+    """
     placed: dict[int, Frame] = {}
     homeless: list[tuple[int, Frame]] = []
+    crowded: list[Frame] = []
     before = -1
     for frame in found:
         if not frame.flaw and 0 <= frame.delta <= last and frame.delta not in placed:
@@ -169,6 +177,15 @@ def _places(found: Sequence[Frame], last: int) -> dict[int, Frame]:
         free = next((delta for way in ways for delta in way if delta not in placed), None)
         if free is not None:
             placed[free] = frame
+        else:
+            crowded.append(frame)
+    if crowded:
+        # One record whose length lies is found as many: they are kept with the last that has a place.
+        shared = max((delta for delta, frame in placed.items() if frame.flaw), default=None)
+        if shared is None:
+            raise Malformed(f"it holds {len(found)} records, and has {last + 1} offsets")
+        raw = b"".join(frame.raw for frame in (placed[shared], *crowded))
+        placed[shared] = replace(placed[shared], raw=raw)
     return placed
 
 
@@ -179,7 +196,7 @@ def _begins(delta: int, placed: dict[int, Frame]) -> int:
 def _passed_over(raw: bytes, reason: str, stretch: Stretch) -> Mended:
     """One place for the whole batch, whose last offset is the best that can be found out."""
     header, is_trusted = _as_far_as_known(raw)
-    next_offset = stretch.next_batch or (header.next_offset if header else 0)
+    next_offset = stretch.next_batch or (_end_of(header, is_trusted) if header else 0)
     if not stretch.expected < next_offset <= stretch.ends_before:
         next_offset = stretch.expected + 1
     last = next_offset - 1 - stretch.expected
@@ -189,6 +206,11 @@ def _passed_over(raw: bytes, reason: str, stretch: Stretch) -> Mended:
     place = Unreadable(*stretch.partition, stretch.expected, next_offset - 1, reason, raw, is_batch=True)
     batch = stamp.batch(records.record(last, None, None), 1)
     return Mended(batch, [place], next_offset, is_passed_over=True)
+
+
+def _end_of(header: Header, is_trusted: bool) -> int:
+    """Of a header that may be damaged the nearer of its two ends: too near, and the same bytes are met once more."""
+    return header.next_offset if is_trusted else min(header.next_offset, header.base_offset + header.count)
 
 
 def _as_far_as_known(raw: bytes) -> tuple[Header | None, bool]:

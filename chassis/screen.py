@@ -85,7 +85,9 @@ class Screen:
             raw, at = fetched[at:ends], ends or len(fetched)
             here = replace(stretch, expected=expected)
             try:
-                batch, expected = mending.read(raw, here)
+                batch, next_offset = mending.read(raw, here)
+                _check_order(here, next_offset, fetched, at)
+                expected = next_offset
             except Malformed as flaw:
                 if self._suspects.get(stretch.partition) != expected:
                     self._ask_again(here, flaw)
@@ -124,11 +126,29 @@ def _end(fetched: bytes, at: int) -> int | None:
     return at + LENGTH_END + length if _LENGTH_MIN <= length <= len(fetched) - at - LENGTH_END else None
 
 
+def _begins(fetched: bytes, at: int) -> int:
+    """The first offset of the batch that begins here, as it says itself."""
+    return int.from_bytes(fetched[at : at + _LENGTH_AT], signed=True)
+
+
+def _check_order(here: Stretch, next_offset: int, fetched: bytes, at: int) -> None:
+    """
+    Raises:
+        Malformed: a batch that can be read begins before this one ends: the library would skip its messages.
+    """
+    if at < len(fetched) and _begins(fetched, at) < next_offset:
+        begins = _next_batch(here, fetched, at)
+        if begins is not None and begins < next_offset:
+            raise Malformed(f"its last offset, {next_offset - 1}, is one of the next batch, which begins at {begins}")
+
+
 def _next_batch(here: Stretch, fetched: bytes, at: int) -> int | None:
     """Where the next batch begins, if it can be read: the header of one that is damaged may lie."""
     if (ends := _end(fetched, at)) is None:
         return None
-    begins = int.from_bytes(fetched[at : at + _LENGTH_AT], signed=True)
+    begins = _begins(fetched, at)
+    if begins <= here.expected:
+        return None
     try:
         mending.read(fetched[at:ends], replace(here, expected=begins))
     except Malformed:

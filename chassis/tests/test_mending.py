@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +15,12 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given, strategies
 from hypothesis.strategies import DataObject
 
-from chassis import mending, record_batch
+from chassis import mending, record_batch, records
 from chassis.mending import Stretch
 from chassis.record_batch import Header
 from chassis.records import Malformed
 from chassis.screen import Screen
-from chassis.tests.foreign_batches import LAST_DELTA_AT, batch, sealed
+from chassis.tests.foreign_batches import HEADER_BYTES, LAST_DELTA_AT, batch, sealed
 from chassis.tests.surroundings import event
 
 HERE = TopicPartition("a.events", 0)
@@ -144,15 +145,63 @@ def test_what_lies_before_and_behind_a_broken_batch_is_read(broken: bytes) -> No
 @given(strategies.data())
 def test_no_batch_stops_a_reader(data: DataObject) -> None:
     """Any byte changed, with a checksum that holds or not: it gets to the end, and the healthy neighbours are read."""
-    changed = bytearray(FIVE)
+    made = bytearray(FIVE)
     for _ in range(data.draw(strategies.integers(1, 4))):
-        changed[data.draw(strategies.integers(8, len(changed) - 1))] = data.draw(strategies.integers(0, 255))
-    raw = sealed(changed) if data.draw(strategies.booleans()) else bytes(changed)
+        made[data.draw(strategies.integers(8, len(made) - 1))] = data.draw(strategies.integers(0, 255))
+    raw = sealed(made) if data.draw(strategies.booleans()) else bytes(made)
     found = Reader(ends_before=15).all([(5, at(0, FIVE)), (10, at(5, raw)), (15, at(10, FIVE))])
     readable = [each for each in found if isinstance(each, int)]
     assert readable[:5] == [0, 1, 2, 3, 4]
     assert readable[-5:] == [10, 11, 12, 13, 14]
     assert len(readable) == len(set(readable))
+
+
+def of_five(*content: bytes) -> bytes:
+    """A batch that says it has five records, and holds these bytes."""
+    return Header.of(FIVE).plain().batch(b"".join(content), 5)
+
+
+def plain_records(*deltas: int) -> bytes:
+    return b"".join(records.record(delta, b"key", b"value") for delta in deltas)
+
+
+# A record whose length is 0 now, and its bytes found as 40 records of no length.
+MANY = b"\0" * 40
+
+
+@pytest.mark.parametrize(
+    ("broken", "read_of_it"),
+    [
+        (replace(Header.of(FIVE), last_delta=5).batch(FIVE[HEADER_BYTES:], 5), [5, 6, 7, 8, 9]),
+        (replace(Header.of(FIVE), last_delta=9).batch(FIVE[HEADER_BYTES:], 5), [5, 6, 7, 8, 9]),
+        (of_five(MANY, plain_records(1, 2, 3, 4)), [6, 7, 8, 9]),
+        (of_five(plain_records(0, 1), MANY, plain_records(3, 4)), [5, 6, 8, 9]),
+        (of_five(plain_records(0, 1, 2, 3), MANY), [5, 6, 7, 8]),
+        (of_five(plain_records(0, 1, 2, 3, 4), MANY), []),
+        (of_five(plain_records(0, 1, 2, 3, 4, 5, 6)), []),
+    ],
+    ids=["ends in the next", "ends with the next", "first is many", "third is many", "last is many", "many more",
+         "two more"],
+)  # fmt: skip
+def test_a_batch_takes_no_offset_of_the_next(broken: bytes, read_of_it: list[int]) -> None:
+    """Else the messages of the next would be skipped, or buried; what has no offset of its own is buried with all."""
+    found = Reader(ends_before=15).all([(5, at(0, FIVE)), (10, at(5, broken)), (15, at(10, FIVE))])
+    assert [each for each in found if isinstance(each, int)] == [*range(5), *read_of_it, *range(10, 15)]
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_what_has_no_place_of_its_own_is_kept(place: int) -> None:
+    """A record whose length lies is found as more records than there are offsets: not one byte of it is lost."""
+    good = [plain_records(delta) for delta in range(5) if delta != place]
+    mended = mending.mend(of_five(*good[:place], MANY, *good[place:]), Stretch(HERE, 0, 5))
+    assert [(each.offset, each.raw) for each in mended.unreadable] == [(place, MANY)]
+
+
+def test_a_damaged_end_is_not_believed() -> None:
+    """Of a batch whose length lies nobody knows where the next begins: the nearer one of its two ends holds."""
+    broken = at(5, FIVE[:8] + b"\5" + FIVE[9:LAST_DELTA_AT] + b"\0\0\0\x08" + FIVE[LAST_DELTA_AT + 4 :])
+    found = Reader(ends_before=15).all([(5, at(0, FIVE)), (10, broken), (15, at(10, FIVE))])
+    assert found == [*range(5), (5, 9), *range(10, 15)]
 
 
 def test_a_batch_without_records_is_passed() -> None:

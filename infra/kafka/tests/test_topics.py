@@ -19,10 +19,11 @@ from chassis.dead_letters import DeadLetters
 from chassis.kafka import Producer
 from chassis.redrive import DeadLetterTopic
 from chassis.settings import ServiceSettings
+from chassis.testing import eventually
 from chassis.tests.containers import KafkaContainer
 from chassis.tests.surroundings import settings_of_nowhere
 from conftest import free_port
-from infra.kafka.topics import DAY_MS, EVENTS, TopicSettings, TopicsFailed, ensure, wanted
+from infra.kafka.topics import DAY_MS, EVENTS, HOUR_MS, TopicSettings, TopicsFailed, ensure, wanted
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 # Kafka's default of message.max.bytes: 1 MiB, and 12 bytes of a batch's head.
@@ -69,13 +70,21 @@ async def test_two_at_the_same_moment_agree(kafka: KafkaContainer) -> None:
     await asyncio.gather(*(ensure(settings(kafka), lambda _: None) for _ in range(3)))
 
 
-async def configurations(kafka: KafkaContainer, *changes: ConfigResource) -> dict[str, dict[str, str]]:
-    """What each topic has, as the broker says, once these changes are made."""
+async def change(kafka: KafkaContainer, *changes: ConfigResource) -> None:
+    """Give topics another configuration. The broker answers before it tells of it."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     try:
-        if changes:
-            await admin.alter_configs(list(changes))
+        await admin.alter_configs(list(changes))
+    finally:
+        await admin.close()
+
+
+async def configurations(kafka: KafkaContainer) -> dict[str, dict[str, str]]:
+    """What each topic has, as the broker says."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
         names = [name for topic in EVENTS for name in (topic, topic + dead_letters.SUFFIX)]
         answers: list[Any] = await admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
@@ -121,16 +130,25 @@ async def test_a_topic_of_an_earlier_version_is_given_what_it_lacks(kafka: Kafka
     await ensure(settings(kafka), lambda _: None)
     earlier = {"retention.ms": str(3 * DAY_MS), "compression.type": "gzip"}
     dead = {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "1000"}
-    before = await configurations(
+    await change(
         kafka,
         ConfigResource(ConfigResourceType.TOPIC, "order.events", earlier),
         ConfigResource(ConfigResourceType.TOPIC, "payment.events.dead", dead),
     )
-    assert int(before["order.events"]["segment.ms"]) == 7 * DAY_MS
+
+    async def is_told(segment_ms: int, dead_bytes: int) -> bool:
+        told = await configurations(kafka)
+        return (int(told["order.events"]["segment.ms"]), int(told["payment.events.dead"]["max.message.bytes"])) == (
+            segment_ms,
+            dead_bytes,
+        )
+
+    await eventually(lambda: is_told(7 * DAY_MS, 1000))
     said: list[str] = []
     await ensure(settings(kafka), said.append)
     assert said[0] == "order.events: 6 partitions, changed: segment.ms 604800000 → 21600000"
     assert [line.partition(",")[2][:8] for line in said].count(" changed") == 2
+    await eventually(lambda: is_told(6 * HOUR_MS, dead_letters.MESSAGE_BYTES_MAX))
     after = await configurations(kafka)
     check_that_the_inbox_remembers_longer(after)
     assert after["order.events"]["compression.type"] == "gzip"
@@ -138,7 +156,7 @@ async def test_a_topic_of_an_earlier_version_is_given_what_it_lacks(kafka: Kafka
     said.clear()
     await ensure(settings(kafka), said.append)
     assert [line for line in said if not line.endswith("as it was")] == []
-    await configurations(kafka, ConfigResource(ConfigResourceType.TOPIC, "order.events", {}))
+    await change(kafka, ConfigResource(ConfigResourceType.TOPIC, "order.events", {}))
 
 
 @pytest.mark.parametrize(
