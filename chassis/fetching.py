@@ -27,6 +27,13 @@ def first_offset(taken: Taken) -> int:
     return taken.first_offset if isinstance(taken, Unreadable) else taken.offset
 
 
+def _taken(record: Record, places: Mapping[int, Unreadable]) -> Sequence[Taken]:
+    place = places.get(record.offset)
+    if place is None:
+        return (record,)
+    return (record, place) if place.is_beside else (place,)
+
+
 class Fetching:
     """The reading side of a member of a group; to be made before its client is started."""
 
@@ -55,7 +62,7 @@ class Fetching:
         for partition, records in fetched.items():
             self._taken[partition] = records[-1].offset + 1
             places = self._screen.unreadable(partition)
-            taken[partition] = [places.get(record.offset, record) for record in records] if places else records
+            taken[partition] = [each for record in records for each in _taken(record, places)] if places else records
         return taken
 
     def passed(self, partition: TopicPartition, done: int) -> int:

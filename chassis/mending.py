@@ -26,6 +26,8 @@ class Unreadable:
     raw: bytes
     # Of a whole batch, header and all, else of one record or what follows it in its batch.
     is_batch: bool
+    # It has no offset of its own: the message at `offset` can be read, and is to be applied.
+    is_beside: bool = False
     # It may have had one; nobody knows.
     key: None = field(default=None, init=False)
 
@@ -115,7 +117,7 @@ def _placed(header: Header, found: Sequence[Frame], stretch: Stretch) -> Mended:
     """The batch with a place for each record that cannot be read.
 
     Raises:
-        Malformed: no record of it has a place, or one that can be read has none.
+        Malformed: no record of it has a place.
     """
     if header.is_control:
         raise Malformed("a marker of a transaction cannot be read")
@@ -125,7 +127,7 @@ def _placed(header: Header, found: Sequence[Frame], stretch: Stretch) -> Mended:
         # Each record has an offset of its own, whatever the header says.
         last = max(last, len(found) - 1)
     last = min(last, room - 1)
-    placed = _places(found, last)
+    placed, crowded = _places(found, last)
     good = {delta: frame for delta, frame in placed.items() if not frame.flaw}
     if not good:
         raise Malformed(found[0].flaw if found else f"{header.count} records are announced, and there is none")
@@ -136,10 +138,18 @@ def _placed(header: Header, found: Sequence[Frame], stretch: Stretch) -> Mended:
         raise Malformed(flaw)
     if header.next_offset <= stretch.expected:
         raise Malformed(f"its last offset, {header.next_offset - 1}, was read before")
+    if crowded and len(good) == len(placed):
+        raw = b"".join(frame.raw for frame in crowded)
+        flaw = f"it holds {len(found)} records, and has {last + 1} offsets"
+        end = header.base_offset + last
+        return Mended(
+            batch,
+            [Unreadable(*stretch.partition, end, end, flaw, raw, is_batch=False, is_beside=True)],
+            header.next_offset,
+        )
     unreadable = [
         Unreadable(
-            stretch.partition.topic,
-            stretch.partition.partition,
+            *stretch.partition,
             header.base_offset + (_begins(delta, placed) if frame.is_rest else delta),
             header.base_offset + delta,
             frame.flaw,
@@ -153,11 +163,10 @@ def _placed(header: Header, found: Sequence[Frame], stretch: Stretch) -> Mended:
     return Mended(batch, unreadable, header.next_offset)
 
 
-def _places(found: Sequence[Frame], last: int) -> dict[int, Frame]:
+def _places(found: Sequence[Frame], last: int) -> tuple[dict[int, Frame], list[Frame]]:
     """Each record by its offset in the batch; where that is not one of its own, the next that is free.
 
-    Raises:
-        Malformed: there are more records than offsets.
+    Also those for which there is no offset.
     """
     placed: dict[int, Frame] = {}
     homeless: list[tuple[int, Frame]] = []
@@ -179,14 +188,12 @@ def _places(found: Sequence[Frame], last: int) -> dict[int, Frame]:
             placed[free] = frame
         else:
             crowded.append(frame)
-    if crowded:
+    shared = max((delta for delta, frame in placed.items() if frame.flaw), default=None)
+    if crowded and shared is not None:
         # One record whose length lies is found as many: they are kept with the last that has a place.
-        shared = max((delta for delta, frame in placed.items() if frame.flaw), default=None)
-        if shared is None:
-            raise Malformed(f"it holds {len(found)} records, and has {last + 1} offsets")
         raw = b"".join(frame.raw for frame in (placed[shared], *crowded))
         placed[shared] = replace(placed[shared], raw=raw)
-    return placed
+    return placed, crowded
 
 
 def _begins(delta: int, placed: dict[int, Frame]) -> int:

@@ -168,8 +168,9 @@ class Onlooker:
 
     def _readable(self, partition: TopicPartition, records: Sequence[Record]) -> list[Record]:
         places = self._screen.unreadable(partition)
-        readable = [record for record in records if record.offset not in places]
-        self.unreadable += len(records) - len(readable)
+        held = {offset for offset, place in places.items() if not place.is_beside}
+        readable = [record for record in records if record.offset not in held]
+        self.unreadable += sum(record.offset in places for record in records)
         return readable
 
     def _from(self, offsets: Mapping[TopicPartition, int]) -> None:

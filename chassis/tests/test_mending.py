@@ -66,7 +66,10 @@ class Reader:
                 for record in read:
                     if record.offset >= position:
                         place = places.get(record.offset)
-                        found.append((place.first_offset, place.offset) if place else record.offset)
+                        if place is None or place.is_beside:
+                            found.append(record.offset)
+                        if place is not None:
+                            found.append((place.first_offset, place.offset))
                 position = read.next_offset
         raise AssertionError("it never gets to the end")
 
@@ -177,14 +180,14 @@ MANY = b"\0" * 40
         (of_five(MANY, plain_records(1, 2, 3, 4)), [6, 7, 8, 9]),
         (of_five(plain_records(0, 1), MANY, plain_records(3, 4)), [5, 6, 8, 9]),
         (of_five(plain_records(0, 1, 2, 3), MANY), [5, 6, 7, 8]),
-        (of_five(plain_records(0, 1, 2, 3, 4), MANY), []),
-        (of_five(plain_records(0, 1, 2, 3, 4, 5, 6)), []),
+        (of_five(plain_records(0, 1, 2, 3, 4), MANY), [5, 6, 7, 8, 9]),
+        (of_five(plain_records(0, 1, 2, 3, 4, 5, 6)), [5, 6, 7, 8, 9]),
     ],
     ids=["ends in the next", "ends with the next", "first is many", "third is many", "last is many", "many more",
          "two more"],
 )  # fmt: skip
 def test_a_batch_takes_no_offset_of_the_next(broken: bytes, read_of_it: list[int]) -> None:
-    """Else the messages of the next would be skipped, or buried; what has no offset of its own is buried with all."""
+    """Else the messages of the next would be skipped, or buried."""
     found = Reader(ends_before=15).all([(5, at(0, FIVE)), (10, at(5, broken)), (15, at(10, FIVE))])
     assert [each for each in found if isinstance(each, int)] == [*range(5), *read_of_it, *range(10, 15)]
 
@@ -195,6 +198,14 @@ def test_what_has_no_place_of_its_own_is_kept(place: int) -> None:
     good = [plain_records(delta) for delta in range(5) if delta != place]
     mended = mending.mend(of_five(*good[:place], MANY, *good[place:]), Stretch(HERE, 0, 5))
     assert [(each.offset, each.raw) for each in mended.unreadable] == [(place, MANY)]
+
+
+@pytest.mark.parametrize("more", [MANY, plain_records(5, 6), plain_records(4), b"garbage"])
+def test_what_has_no_place_at_all_is_kept_beside_the_last(more: bytes) -> None:
+    """All records have their offsets, and bytes come behind them."""
+    mended = mending.mend(of_five(plain_records(0, 1, 2, 3, 4), more), Stretch(HERE, 0, 5))
+    assert [(each.offset, each.raw, each.is_beside) for each in mended.unreadable] == [(4, more, True)]
+    assert [record.value for record in DefaultRecordBatch(mended.batch)] == [b"value"] * 5
 
 
 def test_a_damaged_end_is_not_believed() -> None:

@@ -213,6 +213,11 @@ PARTS: dict[str, tuple[bytes, Sequence[str], Sequence[tuple[int, int]]]] = {
         ["a", "b"],
         [],
     ),
+    "bytes come behind the last": (
+        of(record(record_of("a")), record(record_of("b", 1)), b"\0\0garbage", count=2, last_delta=1),
+        ["a", "b"],
+        [(1, 1)],
+    ),
     "compressed, with one that cannot be read": (
         compressed(
             bytearray(of(b"", b"")),
