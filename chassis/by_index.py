@@ -6,4 +6,9 @@ table was small, and statistics may be from another time; either may walk the wh
 
 # For a session. Each statement of a service is after few rows, and has an index for them: a nested loop over index
 # scans is right at every size. Where no index helps, what is off here is used all the same.
-BY_INDEX = {f"enable_{way}": "off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")}
+# And so one plan is as good as another, whatever the parameters: planning anew for each call would cost more than it
+# brings, and is what the planner chooses by itself where it takes an array for longer than it is.
+BY_INDEX = {
+    **{f"enable_{way}": "off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")},
+    "plan_cache_mode": "force_generic_plan",
+}

@@ -78,7 +78,6 @@ async def planned_when_empty(
     """All of them prepared, in one session of the service's kind."""
     async with database.single() as once:
         connection = once._connection  # pyright: ignore[reportPrivateUsage]
-        await connection.execute("SET plan_cache_mode = force_generic_plan")
         prepared = Statements(connection)
         for name, (sql, parameters) in statements.items():
             await prepared.prepare(name, sql, **parameters)
@@ -88,7 +87,6 @@ async def planned_when_empty(
             # Not all: the driver has prepared some too.
             for name in statements:
                 await connection.execute(f'DEALLOCATE "{name}"')
-            await connection.execute("RESET plan_cache_mode")
 
 
 @asynccontextmanager
