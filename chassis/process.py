@@ -5,6 +5,7 @@ SIGTERM ─▶ stopping ─▶ readiness fails, loops finish what is in hand (bo
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -147,6 +148,9 @@ def run(service_name: str, settings_type: type[P], main: Callable[[P, Process], 
     settings = read(service_name, settings_type)
     logs.configure(service_name, settings)
     flush = providers.configure(service_name, settings)
+    # What is here now stays until the end: the garbage collector would look through all of it again and again.
+    gc.collect()
+    gc.freeze()
     try:
         asyncio.run(_main(settings, main))
     except errors.Misconfigured as error:

@@ -1,6 +1,7 @@
 """A process with one loop, for the tests of a process' life: `MODE=… python -m chassis.tests.program`."""
 
 import asyncio
+import gc
 import sys
 import time
 from typing import Literal
@@ -15,7 +16,7 @@ log = logs.get(__name__)
 class ProgramSettings(ProcessSettings):
     """What the loop does."""
 
-    mode: Literal["works", "ends", "raises", "hangs", "blocks"]
+    mode: Literal["works", "ends", "raises", "hangs", "blocks", "counts"]
 
 
 async def main(settings: ProgramSettings, shared: Process) -> None:
@@ -37,6 +38,8 @@ async def main(settings: ProgramSettings, shared: Process) -> None:
                 raise LookupError("a bug")
             case "hangs":
                 await asyncio.Event().wait()
+            case "counts":
+                log.info("frozen", objects=gc.get_freeze_count(), others=len(gc.get_objects()))
             case "blocks":
                 time.sleep(3600)  # noqa: ASYNC251 - the mistake that readiness has to show
 
