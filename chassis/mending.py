@@ -138,7 +138,7 @@ def _placed(header: Header, found: Sequence[Frame], stretch: Stretch) -> Mended:
         raise Malformed(flaw)
     if header.next_offset <= stretch.expected:
         raise Malformed(f"its last offset, {header.next_offset - 1}, was read before")
-    if crowded and len(good) == len(placed):
+    if crowded:
         raw = b"".join(frame.raw for frame in crowded)
         flaw = f"it holds {len(found)} records, and has {last + 1} offsets"
         end = header.base_offset + last
@@ -166,7 +166,7 @@ def _placed(header: Header, found: Sequence[Frame], stretch: Stretch) -> Mended:
 def _places(found: Sequence[Frame], last: int) -> tuple[dict[int, Frame], list[Frame]]:
     """Each record by its offset in the batch; where that is not one of its own, the next that is free.
 
-    Also those for which there is no offset.
+    Also those for which there is none, if all the others can be read.
     """
     placed: dict[int, Frame] = {}
     homeless: list[tuple[int, Frame]] = []
@@ -193,6 +193,7 @@ def _places(found: Sequence[Frame], last: int) -> tuple[dict[int, Frame], list[F
         # One record whose length lies is found as many: they are kept with the last that has a place.
         raw = b"".join(frame.raw for frame in (placed[shared], *crowded))
         placed[shared] = replace(placed[shared], raw=raw)
+        crowded = []
     return placed, crowded
 
 
